@@ -1,0 +1,1 @@
+//! The dialects of the upstream providers: pure encoding, decoding and fault classification.

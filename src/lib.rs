@@ -1,0 +1,1 @@
+//! Headgate: a gateway for the Claude Messages API over many API keys and several provider backends.

@@ -1,0 +1,2 @@
+//! The `headgate` binary.
+fn main() {}

@@ -1,0 +1,3 @@
+//! Configuration: compiled-in defaults, files over them, the environment over both.
+
+pub mod checked;

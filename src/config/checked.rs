@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use headgate_providers::Secret;
+use serde::{Deserialize, Serialize};
 
 /// A model name pattern: literal text with `*` for any run of characters.
 #[derive(Clone, Debug, PartialEq)]
@@ -63,6 +64,8 @@ pub struct Settings {
     pub budget: Budget,
     /// The queue of waiting calls.
     pub queue: Queue,
+    /// How the process logs.
+    pub log: Log,
     /// The backends in the order of the files.
     pub backends: Vec<Arc<Backend>>,
     /// The routes, first match wins; empty: every model goes to every Anthropic backend.
@@ -117,7 +120,8 @@ pub struct Auth {
 }
 
 /// When the data plane asks for a key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum TenantAuth {
     /// Once any tenant exists every call needs a key.
     Required,
@@ -137,7 +141,8 @@ pub struct AdminToken {
 }
 
 /// What an admin token may do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum AdminRole {
     /// Read.
     Viewer,
@@ -150,9 +155,10 @@ pub enum AdminRole {
 /// Durable records.
 #[derive(Clone, Debug)]
 pub struct Store {
-    /// `sqlite://...` or `postgres://...`.
-    pub url: String,
-    /// 32 bytes that seal stored secrets; absent: the admin API refuses to store secrets.
+    /// `sqlite://...` or `postgres://...`; a secret, since it may carry a password.
+    pub url: Secret,
+    /// The key that seals stored secrets: 32 bytes as 64 lower-case hex digits, however the operator wrote them;
+    /// absent: the admin API refuses to store secrets.
     pub master_key: Option<Secret>,
 }
 
@@ -161,8 +167,8 @@ pub struct Store {
 pub struct Ledger {
     /// Memory of one process, or Redis for several replicas.
     pub kind: LedgerKind,
-    /// Redis address.
-    pub url: String,
+    /// Redis address; a secret, since it may carry a password.
+    pub url: Secret,
     /// What happens while Redis is away.
     pub on_outage: OnOutage,
     /// Prefix of every key written.
@@ -170,7 +176,8 @@ pub struct Ledger {
 }
 
 /// Memory or Redis.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum LedgerKind {
     /// One process.
     Memory,
@@ -179,7 +186,8 @@ pub enum LedgerKind {
 }
 
 /// What happens while the shared ledger is away.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum OnOutage {
     /// Limits are kept locally at this replica's share.
     Local,
@@ -287,6 +295,58 @@ pub struct Queue {
     pub max_waiting_bytes: usize,
 }
 
+/// How the process logs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Log {
+    /// Shape of a line.
+    pub format: LogFormat,
+    /// Least level written.
+    pub level: LogLevel,
+}
+
+/// Shape of a log line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// Text on a terminal, else JSON.
+    Auto,
+    /// For people.
+    Text,
+    /// For programs.
+    Json,
+}
+
+/// Least level written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogLevel {
+    /// An operator must act.
+    Error,
+    /// Degraded and recovered.
+    Warn,
+    /// Lifecycle and one line a request.
+    Info,
+    /// Details for developers.
+    Debug,
+    /// Everything.
+    Trace,
+}
+
+impl LogLevel {
+    /// The level's name as log filters spell it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Warn => "warn",
+            Self::Info => "info",
+            Self::Debug => "debug",
+            Self::Trace => "trace",
+        }
+    }
+}
+
 /// One provider at one place.
 #[derive(Clone, Debug)]
 pub struct Backend {
@@ -310,7 +370,7 @@ pub struct Backend {
     pub deadlines: Deadlines,
     /// Effective parking times.
     pub park: Park,
-    /// Groups that share one upstream quota.
+    /// Groups that share one upstream quota; the groups of keys that name none come last.
     pub limit_groups: Vec<LimitGroup>,
     /// Credentials.
     pub keys: Vec<Key>,
@@ -340,7 +400,8 @@ pub enum ProviderSettings {
 }
 
 /// Which of Bedrock's APIs is spoken.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum BedrockSurface {
     /// InvokeModel and the event stream.
     Runtime,
@@ -374,7 +435,8 @@ impl BaseUrl {
 }
 
 /// How a plain secret is presented upstream.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum AuthScheme {
     /// `x-api-key: SECRET`.
     XApiKey,
@@ -528,7 +590,8 @@ impl Tenant {
 }
 
 /// Class of a call, the more urgent first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Priority {
     /// Served first.
     Critical,

@@ -1,0 +1,285 @@
+//! Backends: what each provider needs and may not have, addresses, headers, proxies and trusted roots.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use headgate_providers::Secret;
+
+use super::findings::Findings;
+use super::{keys, pem, sections, url};
+use crate::config::checked::{
+    AuthScheme, Backend, BaseUrl, BedrockSurface, Deadlines, Park, ProviderSettings, Proxy,
+};
+use crate::config::raw::{self, Provider};
+use crate::config::reference::Reference;
+
+/// Clocks and parking times by provider, and the environment's proxy.
+pub struct Base {
+    anthropic: (Deadlines, Park),
+    bedrock: (Deadlines, Park),
+    vertex: (Deadlines, Park),
+    openai: (Deadlines, Park),
+    proxy: Option<(&'static str, Result<Proxy, &'static str>)>,
+}
+
+impl Base {
+    /// Lays `providers` over the global sections.
+    pub fn new(raw: &raw::Providers, deadlines: Deadlines, park: Park, findings: &mut Findings<'_>) -> Self {
+        let mut over = |name: &str, raw: &raw::ProviderDefaults| {
+            let path = format!("providers.{name}");
+            (
+                sections::deadlines(&format!("{path}.deadlines"), &raw.deadlines, &deadlines, findings),
+                sections::park(&format!("{path}.park"), &raw.park, &park, findings),
+            )
+        };
+        Self {
+            anthropic: over("anthropic", &raw.anthropic),
+            bedrock: over("bedrock", &raw.bedrock),
+            vertex: over("vertex", &raw.vertex),
+            openai: over("openai", &raw.openai),
+            proxy: url::environment_proxy(findings.env),
+        }
+    }
+
+    fn of(&self, provider: Provider) -> &(Deadlines, Park) {
+        match provider {
+            Provider::Anthropic => &self.anthropic,
+            Provider::Bedrock => &self.bedrock,
+            Provider::Vertex => &self.vertex,
+            Provider::OpenAi => &self.openai,
+        }
+    }
+}
+
+/// `backends`; one whose provider is missing is left out, after saying so.
+pub fn backends(raw: &[raw::Backend], base: &Base, findings: &mut Findings<'_>) -> Vec<Arc<Backend>> {
+    let mut names = BTreeSet::new();
+    let mut seen = keys::Seen::default();
+    let mut backends = Vec::with_capacity(raw.len());
+    for (index, raw) in raw.iter().enumerate() {
+        let path = format!("backends[{index}]");
+        let name = findings.name(&format!("{path}.name"), raw.name.as_deref(), &mut names);
+        if raw.provider.is_none() {
+            findings.wrong(
+                format!("{path}.provider"),
+                "is missing, expected anthropic, bedrock, vertex or openai",
+            );
+        }
+        // A backend without a provider is judged as the strictest would be least: only what all have in common counts.
+        let provider = raw.provider.unwrap_or(Provider::Anthropic);
+        let (deadlines, park) = base.of(provider);
+        let settings = provider_settings(&path, raw, provider, findings);
+        let base_url = base_url(&path, raw, provider, findings);
+        let auth = raw.auth.unwrap_or(match provider {
+            Provider::Anthropic => AuthScheme::XApiKey,
+            Provider::Bedrock | Provider::Vertex | Provider::OpenAi => AuthScheme::Bearer,
+        });
+        let mut groups = keys::groups(&path, &raw.limit_groups, findings);
+        let place = keys::Place { path: &path, provider, auth };
+        let keys = if raw.provider.is_some() {
+            keys::keys(&place, &raw.keys, &mut groups, (&mut seen, findings))
+        } else {
+            Vec::new()
+        };
+        if raw.provider.is_some() && raw.keys.is_empty() {
+            findings.warn(&path, "has no keys: it serves nothing");
+        }
+        let proxy = proxy(&path, raw.proxy.as_ref(), (&base_url, &settings, base), findings);
+        backends.push(Arc::new(Backend {
+            name,
+            provider: settings,
+            base_url,
+            auth,
+            headers: headers(&path, &raw.headers, auth, findings),
+            proxy,
+            ca_pem: raw.ca_file.as_ref().and_then(|file| roots(&path, file, findings)),
+            drain_on_disconnect: raw.drain_on_disconnect,
+            deadlines: sections::deadlines(&format!("{path}.deadlines"), &raw.deadlines, deadlines, findings),
+            park: sections::park(&format!("{path}.park"), &raw.park, park, findings),
+            limit_groups: groups,
+            keys,
+        }));
+    }
+    backends
+}
+
+fn provider_settings(
+    path: &str,
+    raw: &raw::Backend,
+    provider: Provider,
+    findings: &mut Findings<'_>,
+) -> ProviderSettings {
+    let places = [
+        ("surface", raw.surface.is_some(), Provider::Bedrock),
+        ("region", raw.region.is_some(), Provider::Bedrock),
+        ("project", raw.project.is_some(), Provider::Vertex),
+        ("location", raw.location.is_some(), Provider::Vertex),
+    ];
+    for (option, given, owner) in places {
+        if given && owner != provider && raw.provider.is_some() {
+            let text =
+                format!("belongs to {} only, expected none with {}", owner.as_str(), provider.as_str());
+            findings.wrong(format!("{path}.{option}"), text);
+        }
+    }
+    let mut place = |option: &str, value: Option<&str>| {
+        let option = format!("{path}.{option}");
+        let text = findings.text(&option, value);
+        if !text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.:".contains(&byte)) {
+            findings.wrong(option, "is not a name, expected letters, digits and - _ . :");
+        }
+        text
+    };
+    match provider {
+        Provider::Anthropic => ProviderSettings::Anthropic,
+        Provider::OpenAi => ProviderSettings::OpenAi,
+        Provider::Bedrock => ProviderSettings::Bedrock {
+            surface: raw.surface.unwrap_or(BedrockSurface::Runtime),
+            region: place("region", raw.region.as_deref()),
+        },
+        Provider::Vertex => ProviderSettings::Vertex {
+            project: place("project", raw.project.as_deref()),
+            location: place("location", raw.location.as_deref()),
+        },
+    }
+}
+
+fn base_url(
+    path: &str,
+    raw: &raw::Backend,
+    provider: Provider,
+    findings: &mut Findings<'_>,
+) -> Option<BaseUrl> {
+    let path = format!("{path}.base_url");
+    let url = match url::base_url(raw.base_url.as_ref()?.trim()) {
+        Ok(url) => url,
+        Err(text) => {
+            findings.wrong(path, text);
+            return None;
+        }
+    };
+    if !url.https && !url::is_loopback(&url.host) {
+        findings.warn(&path, "is plain http to another machine: keys and messages travel readable");
+    }
+    if provider == Provider::Anthropic && (url.path.ends_with("/v1") || url.path.ends_with("/messages")) {
+        findings.warn(&path, "ends in a part of the API's own path, to which /v1/messages is added");
+    }
+    Some(url)
+}
+
+/// Where a backend without a base URL is, as far as `NO_PROXY` can name it.
+fn own_host(settings: &ProviderSettings) -> String {
+    match settings {
+        ProviderSettings::Anthropic => "api.anthropic.com".to_owned(),
+        ProviderSettings::OpenAi => "api.openai.com".to_owned(),
+        ProviderSettings::Bedrock { surface: BedrockSurface::Runtime, region } => {
+            format!("bedrock-runtime.{region}.amazonaws.com")
+        }
+        ProviderSettings::Bedrock { surface: BedrockSurface::Mantle, region } => {
+            format!("bedrock-mantle.{region}.api.aws")
+        }
+        ProviderSettings::Vertex { location, .. } if location == "global" => {
+            "aiplatform.googleapis.com".to_owned()
+        }
+        ProviderSettings::Vertex { location, .. } => format!("{location}-aiplatform.googleapis.com"),
+    }
+}
+
+fn proxy(
+    path: &str,
+    own: Option<&Reference>,
+    (url, settings, base): (&Option<BaseUrl>, &ProviderSettings, &Base),
+    findings: &mut Findings<'_>,
+) -> Option<Proxy> {
+    let (path, parsed) = match own {
+        Some(reference) => {
+            let path = format!("{path}.proxy");
+            let text = findings.open_text(&path, reference)?;
+            if text.expose() == "none" {
+                return None;
+            }
+            let parsed = url::proxy(text.expose());
+            (path, parsed)
+        }
+        None => {
+            let (variable, parsed) = base.proxy.as_ref()?;
+            let (https, host, port) = match url {
+                Some(url) => (url.https, url.host.clone(), url.port),
+                None => (true, own_host(settings), 443),
+            };
+            if !https || url::goes_direct(findings.env, &host, port) {
+                return None;
+            }
+            (format!("{path}.proxy (from {variable})"), parsed.clone())
+        }
+    };
+    parsed.map_err(|text| findings.wrong(path, text)).ok()
+}
+
+/// Headers that belong to the connection, the body or the provider's own signature.
+const RESERVED: &[&str] = &[
+    "accept-encoding",
+    "connection",
+    "content-encoding",
+    "content-length",
+    "content-type",
+    "expect",
+    "host",
+    "keep-alive",
+    "proxy-authorization",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+];
+
+fn headers(
+    path: &str,
+    raw: &BTreeMap<String, Reference>,
+    auth: AuthScheme,
+    findings: &mut Findings<'_>,
+) -> Vec<(String, Secret)> {
+    let mut names = BTreeSet::new();
+    let mut headers = Vec::with_capacity(raw.len());
+    for (written, reference) in raw {
+        let path = format!("{path}.headers.{written}");
+        let name = written.to_ascii_lowercase();
+        let symbol = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+        if name.is_empty() || !name.bytes().all(symbol) {
+            findings.wrong(path, "is not a header's name, expected letters, digits and -");
+            continue;
+        }
+        let identity = matches!(name.as_str(), "authorization" | "x-api-key") || name.starts_with("x-amz-");
+        if RESERVED.contains(&name.as_str()) {
+            findings.wrong(path, "belongs to the connection, expected a header that requests may add");
+            continue;
+        }
+        if identity && auth != AuthScheme::None {
+            findings.wrong(
+                path,
+                "would replace the key's own credentials, expected them in keys (or `auth: none`)",
+            );
+            continue;
+        }
+        if !names.insert(name.clone()) {
+            findings.wrong(path, "is there twice, expected one spelling");
+            continue;
+        }
+        if let Some(value) = findings.open_text(&path, reference) {
+            headers.push((name, value));
+        }
+    }
+    headers
+}
+
+fn roots(path: &str, file: &str, findings: &mut Findings<'_>) -> Option<Vec<u8>> {
+    let path = format!("{path}.ca_file");
+    match std::fs::read(file) {
+        Ok(pem) => pem::certificates(&path, &pem, findings).map(|_| pem),
+        Err(error) => {
+            findings.wrong(path, format!("{file} cannot be read: {error}"));
+            None
+        }
+    }
+}

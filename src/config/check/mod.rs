@@ -1,0 +1,55 @@
+//! From the shape of the files to [`Settings`]: every value judged, every reference resolved, every problem noted.
+//!
+//! Checks go on after a problem so that one run reports all of them; a value put in place of a wrong one is never seen,
+//! because settings with any problem are thrown away.
+
+mod backends;
+mod keys;
+mod pem;
+mod routes;
+mod sections;
+mod server;
+mod tenants;
+mod url;
+
+mod findings;
+
+pub use findings::{Findings, Outcome};
+pub use url::{base_url, is_loopback};
+
+use std::path::PathBuf;
+
+use super::checked::Settings;
+use super::raw::Raw;
+
+/// Judges `raw`; what is wrong is left in `findings`, in which case the settings are of no use.
+pub fn settings(raw: &Raw, files: &[PathBuf], findings: &mut Findings<'_>) -> Settings {
+    let auth = tenants::auth(&raw.auth, findings);
+    let tenants = tenants::tenants(&raw.tenants, findings);
+    let server = server::server(&raw.server, findings);
+    server::judge_listeners(&server, &auth, tenants.len(), findings);
+    let deadlines = sections::deadlines("deadlines", &raw.deadlines, &sections::NO_DEADLINES, findings);
+    let park = sections::park("park", &raw.park, &sections::NO_PARK, findings);
+    let base = backends::Base::new(&raw.providers, deadlines.clone(), park.clone(), findings);
+    let backends = backends::backends(&raw.backends, &base, findings);
+    let routes = routes::routes(&raw.routes, &backends, findings);
+    let store = sections::store(&raw.store, findings);
+    Settings {
+        server,
+        auth,
+        store,
+        ledger: sections::ledger(&raw.ledger, findings),
+        relay: sections::relay(&raw.relay, findings),
+        deadlines,
+        park,
+        breaker: sections::breaker(&raw.breaker, findings),
+        budget: sections::budget(&raw.budget, findings),
+        queue: sections::queue(&raw.queue, findings),
+        log: raw.log,
+        backends,
+        routes,
+        tenants,
+        warnings: Vec::new(),
+        files: files.to_vec(),
+    }
+}

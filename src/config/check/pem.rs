@@ -1,0 +1,72 @@
+//! Certificates, private keys and service accounts: that they are what they should be.
+
+use headgate_providers::Secret;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+
+use super::findings::Findings;
+use crate::config::checked::ListenerTls;
+use crate::config::raw;
+
+/// A listener's `tls`.
+pub fn listener(path: &str, raw: &raw::Tls, findings: &mut Findings<'_>) -> Option<ListenerTls> {
+    let cert_path = format!("{path}.cert");
+    let key_path = format!("{path}.key");
+    let cert = findings.document(&cert_path, raw.cert.as_ref());
+    let key = findings.document(&key_path, raw.key.as_ref());
+    let (cert, key_pem) = (cert?, key?);
+    let chain = certificates(&cert_path, cert.expose().as_bytes(), findings);
+    let Ok(private) = PrivateKeyDer::from_pem_slice(key_pem.expose().as_bytes()) else {
+        findings.wrong(key_path, "holds no private key in PEM, expected one (PKCS#8, PKCS#1 or SEC1)");
+        return None;
+    };
+    let built = rustls::ServerConfig::builder_with_provider(rustls::crypto::ring::default_provider().into())
+        .with_safe_default_protocol_versions()
+        .map(|builder| builder.with_no_client_auth().with_single_cert(chain?, private).ok());
+    if !matches!(built, Ok(Some(_))) {
+        findings.wrong(
+            path,
+            "cert and key cannot be used together, expected a chain and the key of its first certificate",
+        );
+        return None;
+    }
+    Some(ListenerTls { cert_pem: cert.expose().as_bytes().to_vec(), key_pem })
+}
+
+/// The certificates in `pem`, at least one.
+pub fn certificates(
+    path: &str,
+    pem: &[u8],
+    findings: &mut Findings<'_>,
+) -> Option<Vec<CertificateDer<'static>>> {
+    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
+    match found {
+        Ok(chain) if !chain.is_empty() => Some(chain),
+        Ok(_) | Err(_) => {
+            findings.wrong(path, "holds no certificate in PEM, expected at least one");
+            None
+        }
+    }
+}
+
+/// A Google credential: JSON with a `type` and what that type needs.
+pub fn service_account(path: &str, secret: Secret, findings: &mut Findings<'_>) -> Option<Secret> {
+    let json: Option<serde_json::Value> = serde_json::from_str(secret.expose()).ok();
+    let field = |name: &str| json.as_ref().and_then(|json| json.get(name)).and_then(|value| value.as_str());
+    let needed: &[&str] = match field("type") {
+        Some("service_account") => &["client_email", "private_key"],
+        Some("authorized_user") => &["client_id", "client_secret", "refresh_token"],
+        _ => {
+            let text =
+                "is not a Google credential, expected the JSON of a service_account or an authorized_user";
+            findings.wrong(path, text);
+            return None;
+        }
+    };
+    let missing: Vec<&str> = needed.iter().copied().filter(|name| field(name).is_none()).collect();
+    if missing.is_empty() {
+        return Some(secret);
+    }
+    findings.wrong(path, format!("lacks {}, expected the JSON as Google made it", missing.join(" and ")));
+    None
+}

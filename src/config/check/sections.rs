@@ -1,0 +1,245 @@
+//! The sections that are numbers and switches: ranges, and units turned into durations.
+
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
+use headgate_providers::Secret;
+
+use super::findings::Findings;
+use crate::config::checked;
+use crate::config::raw;
+
+/// A day, the longest clock.
+const DAY_MS: u64 = 86_400_000;
+const DAY_S: u64 = 86_400;
+/// A leap year, the longest park.
+const YEAR_MS: u64 = 31_622_400_000;
+
+/// What the global clocks are laid over; the compiled-in defaults set every one.
+pub const NO_DEADLINES: checked::Deadlines = checked::Deadlines {
+    connect: Duration::ZERO,
+    first_event: Duration::ZERO,
+    whole: Duration::ZERO,
+    idle: Duration::ZERO,
+    write_stall: Duration::ZERO,
+    total: Duration::ZERO,
+};
+
+/// What the global parking times are laid over.
+pub const NO_PARK: checked::Park = checked::Park {
+    retry_after_buffer: Duration::ZERO,
+    backoff_first: Duration::ZERO,
+    backoff_max: Duration::ZERO,
+    key_fault_first: Duration::ZERO,
+    key_fault_max: Duration::ZERO,
+    quota_max: None,
+    missing_model: Duration::ZERO,
+    overloaded: Duration::ZERO,
+    not_ready: Duration::ZERO,
+};
+
+/// `over` laid over `base`.
+pub fn deadlines(
+    path: &str,
+    over: &raw::Deadlines,
+    base: &checked::Deadlines,
+    findings: &mut Findings<'_>,
+) -> checked::Deadlines {
+    let mut clock = |name: &str, value: Option<u64>, base: Duration| match value {
+        None => base,
+        Some(ms) => {
+            findings.within(&format!("{path}.{name}"), ms, 1..=DAY_MS);
+            Duration::from_millis(ms)
+        }
+    };
+    checked::Deadlines {
+        connect: clock("connect_ms", over.connect_ms, base.connect),
+        first_event: clock("first_event_ms", over.first_event_ms, base.first_event),
+        whole: clock("whole_ms", over.whole_ms, base.whole),
+        idle: clock("idle_ms", over.idle_ms, base.idle),
+        write_stall: clock("write_stall_ms", over.write_stall_ms, base.write_stall),
+        total: clock("total_ms", over.total_ms, base.total),
+    }
+}
+
+/// `over` laid over `base`.
+pub fn park(
+    path: &str,
+    over: &raw::Park,
+    base: &checked::Park,
+    findings: &mut Findings<'_>,
+) -> checked::Park {
+    let mut rest = |name: &str, value: Option<u64>, base: Duration| match value {
+        None => base,
+        Some(ms) => {
+            let least = u64::from(matches!(name, "backoff_first_ms" | "key_fault_first_ms"));
+            findings.within(&format!("{path}.{name}"), ms, least..=YEAR_MS);
+            Duration::from_millis(ms)
+        }
+    };
+    let quota = rest("quota_max_ms", over.quota_max_ms, base.quota_max.unwrap_or_default());
+    let park = checked::Park {
+        retry_after_buffer: rest(
+            "retry_after_buffer_ms",
+            over.retry_after_buffer_ms,
+            base.retry_after_buffer,
+        ),
+        backoff_first: rest("backoff_first_ms", over.backoff_first_ms, base.backoff_first),
+        backoff_max: rest("backoff_max_ms", over.backoff_max_ms, base.backoff_max),
+        key_fault_first: rest("key_fault_first_ms", over.key_fault_first_ms, base.key_fault_first),
+        key_fault_max: rest("key_fault_max_ms", over.key_fault_max_ms, base.key_fault_max),
+        quota_max: Some(quota).filter(|quota| !quota.is_zero()),
+        missing_model: rest("missing_model_ms", over.missing_model_ms, base.missing_model),
+        overloaded: rest("overloaded_ms", over.overloaded_ms, base.overloaded),
+        not_ready: rest("not_ready_ms", over.not_ready_ms, base.not_ready),
+    };
+    at_least(
+        &format!("{path}.backoff_max_ms"),
+        park.backoff_max,
+        ("backoff_first_ms", park.backoff_first),
+        findings,
+    );
+    let first = ("key_fault_first_ms", park.key_fault_first);
+    at_least(&format!("{path}.key_fault_max_ms"), park.key_fault_max, first, findings);
+    park
+}
+
+fn at_least(path: &str, most: Duration, first: (&str, Duration), findings: &mut Findings<'_>) {
+    if most < first.1 {
+        let text =
+            format!("is {}, expected at least {} ({})", most.as_millis(), first.0, first.1.as_millis());
+        findings.wrong(path, text);
+    }
+}
+
+/// `relay`.
+pub fn relay(raw: &raw::Relay, findings: &mut Findings<'_>) -> checked::Relay {
+    findings.within("relay.max_attempts", raw.max_attempts, 1..=100);
+    findings.within("relay.max_key_attempts", raw.max_key_attempts, 1..=1000);
+    findings.within("relay.max_wait_ms", raw.max_wait_ms, 0..=3_600_000);
+    findings.within("relay.retry_budget_percent", raw.retry_budget_percent, 0..=100);
+    findings.within("relay.hold_ms", raw.hold_ms, 0..=600_000);
+    findings.within("relay.retry_after_max_s", raw.retry_after_max_s, 1..=DAY_S);
+    checked::Relay {
+        max_attempts: raw.max_attempts,
+        max_key_attempts: raw.max_key_attempts,
+        max_wait: Duration::from_millis(raw.max_wait_ms),
+        retry_budget_percent: raw.retry_budget_percent,
+        hold: Duration::from_millis(raw.hold_ms),
+        retry_after_max: Duration::from_secs(raw.retry_after_max_s),
+        expose_upstream_limits: raw.expose_upstream_limits,
+        expose_key_names: raw.expose_key_names,
+    }
+}
+
+/// `breaker`.
+pub fn breaker(raw: &raw::Breaker, findings: &mut Findings<'_>) -> checked::Breaker {
+    findings.within("breaker.consecutive_failures", raw.consecutive_failures, 1..=u32::MAX);
+    findings.within("breaker.min_samples", raw.min_samples, 1..=u32::MAX);
+    if !(raw.failure_rate > 0.0 && raw.failure_rate <= 1.0) {
+        let text = format!("is {}, expected a share above 0, up to 1", raw.failure_rate);
+        findings.wrong("breaker.failure_rate", text);
+    }
+    findings.within("breaker.window_s", raw.window_s, 1..=DAY_S);
+    findings.within("breaker.open_s", raw.open_s, 1..=DAY_S);
+    findings.within("breaker.open_max_s", raw.open_max_s, raw.open_s.clamp(1, DAY_S)..=DAY_S);
+    checked::Breaker {
+        consecutive_failures: raw.consecutive_failures,
+        failure_rate: raw.failure_rate,
+        min_samples: raw.min_samples,
+        window: Duration::from_secs(raw.window_s),
+        open: Duration::from_secs(raw.open_s),
+        open_max: Duration::from_secs(raw.open_max_s),
+    }
+}
+
+/// `budget`.
+pub fn budget(raw: &raw::Budget, findings: &mut Findings<'_>) -> checked::Budget {
+    if !(raw.burst_s > 0.0 && raw.burst_s <= 60.0) {
+        findings.wrong("budget.burst_s", format!("is {}, expected seconds above 0, up to 60", raw.burst_s));
+    }
+    findings.within("budget.ramp_s", raw.ramp_s, 0.0..=3600.0);
+    for (path, share) in
+        [("budget.margin", raw.margin), ("budget.background_reserve", raw.background_reserve)]
+    {
+        if !(0.0..1.0).contains(&share) {
+            findings.wrong(path, format!("is {share}, expected a share from 0 up to but not including 1"));
+        }
+    }
+    let seconds = |value: f64| Duration::try_from_secs_f64(value).unwrap_or_default();
+    checked::Budget {
+        burst: seconds(raw.burst_s),
+        margin: raw.margin,
+        ramp: Some(seconds(raw.ramp_s)).filter(|ramp| !ramp.is_zero()),
+        background_reserve: raw.background_reserve,
+    }
+}
+
+/// `queue`.
+pub fn queue(raw: &raw::Queue, findings: &mut Findings<'_>) -> checked::Queue {
+    findings.within("queue.max_waiting", raw.max_waiting, 0..=1_000_000);
+    checked::Queue { max_waiting: raw.max_waiting, max_waiting_bytes: raw.max_waiting_bytes }
+}
+
+/// `store`.
+pub fn store(raw: &raw::Store, findings: &mut Findings<'_>) -> checked::Store {
+    let url = findings.open_text("store.url", &raw.url);
+    let url = address("store.url", url, &["sqlite", "postgres", "postgresql"], findings);
+    let off = "the admin API cannot store secrets";
+    let key = raw.master_key.as_ref();
+    let key = key.and_then(|reference| findings.optional_secret("store.master_key", reference, off));
+    let master_key = key.and_then(|key| {
+        let bytes = key_bytes(key.expose());
+        if bytes.is_none() {
+            findings.wrong("store.master_key", "is not a key, expected 32 bytes as 64 hex digits or base64");
+        }
+        bytes.map(|bytes| Secret::new(bytes.iter().map(|byte| format!("{byte:02x}")).collect()))
+    });
+    checked::Store { url, master_key }
+}
+
+fn key_bytes(text: &str) -> Option<[u8; 32]> {
+    if text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        let mut bytes = [0; 32];
+        for (index, byte) in bytes.iter_mut().enumerate() {
+            *byte = u8::from_str_radix(text.get(2 * index..2 * index + 2)?, 16).ok()?;
+        }
+        return Some(bytes);
+    }
+    let bare = text.trim_end_matches('=');
+    let bytes = STANDARD_NO_PAD.decode(bare).or_else(|_| URL_SAFE_NO_PAD.decode(bare)).ok()?;
+    bytes.try_into().ok()
+}
+
+/// `ledger`.
+pub fn ledger(raw: &raw::Ledger, findings: &mut Findings<'_>) -> checked::Ledger {
+    if raw.key_prefix.is_empty() {
+        findings.wrong("ledger.key_prefix", "is empty, expected a prefix such as headgate:");
+    }
+    let url = match raw.kind {
+        checked::LedgerKind::Memory if !matches!(raw.url, crate::config::reference::Reference::Plain(_)) => {
+            None
+        }
+        checked::LedgerKind::Memory | checked::LedgerKind::Redis => {
+            let url = findings.open_text("ledger.url", &raw.url);
+            Some(address("ledger.url", url, &["redis", "rediss"], findings))
+        }
+    };
+    checked::Ledger {
+        kind: raw.kind,
+        url: url.unwrap_or_else(|| Secret::new(String::new())),
+        on_outage: raw.on_outage,
+        key_prefix: raw.key_prefix.clone(),
+    }
+}
+
+fn address(path: &str, url: Option<Secret>, schemes: &[&str], findings: &mut Findings<'_>) -> Secret {
+    let Some(url) = url else { return Secret::new(String::new()) };
+    let rest = url.expose().split_once("://").filter(|(scheme, _)| schemes.contains(scheme));
+    if rest.is_none_or(|(_, rest)| rest.is_empty()) {
+        let expected: Vec<String> = schemes.iter().map(|scheme| format!("{scheme}://...")).collect();
+        findings.wrong(path, format!("is not an address it can use, expected {}", expected.join(" or ")));
+    }
+    url
+}

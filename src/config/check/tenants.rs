@@ -1,0 +1,105 @@
+//! Who may operate and who may call: admin tokens and tenants.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use headgate_providers::Secret;
+
+use super::findings::Findings;
+use crate::config::checked::{AdminRole, AdminToken, Auth, ModelPattern, Priority, Tenant, TenantLimits};
+use crate::config::raw;
+
+/// Shorter keys can be guessed or are a placeholder.
+const SHORT: usize = 20;
+/// Fewer different symbols are not random.
+const FEW: usize = 8;
+
+/// `auth`.
+pub fn auth(raw: &raw::Auth, findings: &mut Findings<'_>) -> Auth {
+    let mut names = BTreeSet::new();
+    let mut distinct = Distinct::default();
+    let mut admin_tokens = Vec::new();
+    for (index, token) in raw.admin_tokens.iter().enumerate() {
+        let path = format!("auth.admin_tokens[{index}]");
+        let name = findings.name(&format!("{path}.name"), token.name.as_deref(), &mut names);
+        let role = token.role.unwrap_or(AdminRole::Admin);
+        let token_path = format!("{path}.token");
+        let Some(reference) = &token.token else {
+            findings.wrong(token_path, "is missing");
+            continue;
+        };
+        let off = format!("the admin token `{name}` is switched off");
+        if let Some(token) = findings.optional_secret(&token_path, reference, &off) {
+            distinct.judge(&token_path, &name, &token, findings);
+            admin_tokens.push(AdminToken { name, token, role });
+        }
+    }
+    Auth { tenants: raw.tenants, admin_tokens }
+}
+
+/// `tenants`.
+pub fn tenants(raw: &[raw::Tenant], findings: &mut Findings<'_>) -> Vec<Arc<Tenant>> {
+    let mut names = BTreeSet::new();
+    let mut distinct = Distinct::default();
+    let mut tenants = Vec::with_capacity(raw.len());
+    for (index, raw) in raw.iter().enumerate() {
+        let path = format!("tenants[{index}]");
+        let name = findings.name(&format!("{path}.name"), raw.name.as_deref(), &mut names);
+        let key_path = format!("{path}.key");
+        let key = findings.secret(&key_path, raw.key.as_ref());
+        if let Some(key) = &key {
+            distinct.judge(&key_path, &name, key, findings);
+        }
+        for (at, model) in raw.models.iter().enumerate() {
+            findings.text(&format!("{path}.models[{at}]"), Some(model));
+        }
+        tenants.push(Arc::new(Tenant {
+            name,
+            key: key.unwrap_or_else(|| Secret::new(String::new())),
+            priority: raw.priority.unwrap_or(Priority::Normal),
+            weight: findings.weight(&format!("{path}.weight"), raw.weight),
+            models: raw.models.iter().map(|model| ModelPattern::new(model.trim())).collect(),
+            limits: limits(&format!("{path}.limits"), &raw.limits, findings),
+        }));
+    }
+    tenants
+}
+
+fn limits(path: &str, raw: &raw::TenantLimits, findings: &mut Findings<'_>) -> TenantLimits {
+    let some = |limit: Option<u64>| limit.filter(|limit| *limit > 0);
+    TenantLimits {
+        rpm: some(raw.rpm),
+        rph: some(raw.rph),
+        input_tpm: some(raw.input_tpm),
+        output_tpm: some(raw.output_tpm),
+        tpm: some(raw.tpm),
+        burst: some(raw.burst),
+        concurrent: some(raw.concurrent),
+        rpd: some(raw.rpd),
+        tpd: some(raw.tpd),
+        tpw: some(raw.tpw),
+        usd_per_day: findings.dollars(&format!("{path}.usd_per_day"), raw.usd_per_day),
+        usd_per_month: findings.dollars(&format!("{path}.usd_per_month"), raw.usd_per_month),
+    }
+}
+
+/// Client keys seen so far: each must be its owner's alone, and should be long and random.
+#[derive(Default)]
+struct Distinct(BTreeMap<String, String>);
+
+impl Distinct {
+    fn judge(&mut self, path: &str, name: &str, key: &Secret, findings: &mut Findings<'_>) {
+        let text = key.expose();
+        let symbols: BTreeSet<char> = text.chars().collect();
+        if text.chars().count() < SHORT || symbols.len() < FEW {
+            findings.warn(
+                path,
+                format_args!("the key of `{name}` is short or weak; 32 random symbols are better"),
+            );
+        }
+        if let Some(owner) = self.0.insert(text.to_owned(), name.to_owned()) {
+            findings
+                .wrong(path, format!("is the same text as the key of `{owner}`, expected one of its own"));
+        }
+    }
+}

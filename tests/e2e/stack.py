@@ -4,6 +4,7 @@ As a program it runs a command with both up: `stack.py COMMAND...` sets HEADGATE
 and HEADGATE_E2E_KEY and exits with the command's code.
 """
 
+import base64
 import contextlib
 import json
 import os
@@ -118,7 +119,7 @@ class Simulator(Program):
     """`headgate simulate`. Its control plane is under /__sim/."""
 
     def __init__(self, scratch, config=None):
-        super().__init__(scratch, "/__sim/healthz")
+        super().__init__(scratch, "/__sim/stats")
         self.config = config
 
     def command(self, ports):
@@ -143,7 +144,20 @@ class Simulator(Program):
 
     def requests(self):
         """What came in, oldest first."""
-        return self.control("requests")["requests"]
+        return [Recorded(each) for each in self.control("requests?bodies=base64")]
+
+
+class Recorded:
+    """A request as the simulator received it."""
+
+    def __init__(self, told):
+        self.key, self.method = told["key"], told["method"]
+        self.path, _, self.query = told["target"].partition("?")
+        self.body = base64.b64decode(told["body"])
+        self.headers = {}
+        for name, value in told["headers"]:
+            name = name.lower()
+            self.headers[name] = f"{self.headers[name]}, {value}" if name in self.headers else value
 
 
 class Gateway(Program):

@@ -19,7 +19,7 @@ TYPED = {
     422: ("UnprocessableEntityError", "invalid_request_error"),
     429: ("RateLimitError", "rate_limit_error"),
     500: ("InternalServerError", "api_error"),
-    503: ("ServiceUnavailableError", "api_error"),
+    503: ("ServiceUnavailableError" if NEWEST else "InternalServerError", "api_error"),
     529: ("OverloadedError", "overloaded_error"),
 }
 

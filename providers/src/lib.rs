@@ -4,8 +4,14 @@
 //! gateway picks a [`Provider`] by configuration, has it [encode](Provider::encode) a request, sends it, and feeds what
 //! comes back to its [`Decoder`] or, for an error answer, to [`Provider::fault`].
 
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
+
+pub mod anthropic;
 pub mod fault;
 pub mod frame;
+pub mod framing;
+mod json;
+mod pass;
 pub mod request;
 mod secret;
 pub mod wire;
@@ -14,9 +20,11 @@ use std::time::SystemTime;
 
 use bytes::Bytes;
 
+pub use anthropic::Anthropic;
 pub use fault::{Answer, Blame, Dimension, Fault, FaultKind, Source, Stated};
 pub use frame::{Decoder, Frame, Mark, Usage};
-pub use request::{MessagesRequest, Operation, Outline};
+pub use pass::{forwards, reply_header_passes};
+pub use request::{MessagesRequest, Operation, Outline, ScanError, scan};
 pub use secret::Secret;
 pub use wire::{Headers, Method, WireHead, WireRequest};
 

@@ -1,10 +1,14 @@
 //! A request as received: the body, the headers that travel on, and the few facts read from it.
 
+mod scan;
+
 use std::ops::Range;
 
 use bytes::Bytes;
 
+pub use crate::pass::forwards;
 use crate::wire::Headers;
+pub use scan::{ScanError, scan};
 
 /// Which endpoint was called.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

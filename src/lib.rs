@@ -1,1 +1,3 @@
 //! Headgate: a gateway for the Claude Messages API over many API keys and several provider backends.
+
+pub mod simulator;

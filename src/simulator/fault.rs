@@ -44,6 +44,7 @@ pub enum FaultKind {
     /// 413 `request_too_large`.
     TooLarge,
     /// 413 answered while the client is still sending.
+    #[serde(rename = "early_413")]
     Early413,
     /// 422 `invalid_request_error`.
     Unprocessable,

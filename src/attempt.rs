@@ -197,7 +197,9 @@ async fn within<R>(
 fn provider(lease: &Lease) -> Result<&dyn headgate_providers::Provider, Fault> {
     let upstream = &lease.candidate().upstream;
     upstream.provider.as_deref().ok_or_else(|| {
-        Fault::new(FaultKind::Inexpressible, format!("backend {} speaks no known dialect", upstream.settings.name))
+        Fault::new(
+            FaultKind::Inexpressible,
+            format!("backend {} speaks no known dialect", upstream.settings.name),
+        )
     })
 }
-

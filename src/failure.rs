@@ -179,7 +179,8 @@ impl Failure {
     fn rate_limited(answer: Option<Box<Answer>>, free_after: Option<Duration>) -> Self {
         let free_after = free_after.unwrap_or(Duration::from_secs(1));
         let seconds = whole_seconds(free_after);
-        let message = format!("This request would exceed the rate limit. Please try again in {seconds} seconds.");
+        let message =
+            format!("This request would exceed the rate limit. Please try again in {seconds} seconds.");
         let kind = match answer {
             Some(mut answer) if answer.is_envelope => {
                 answer.body = anthropic::scrub_rate_limit(&answer.body, seconds);

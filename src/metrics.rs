@@ -19,8 +19,8 @@ use crate::settle::Record;
 
 /// Bounds of durations, seconds: from microseconds of overhead to minutes of streams.
 const DURATION_BUCKETS: &[f64] = &[
-    0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0,
-    600.0, 1800.0,
+    0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0,
+    300.0, 600.0, 1800.0,
 ];
 
 /// Every instrument of the process.
@@ -51,11 +51,12 @@ impl Metrics {
         let tokens = counters(&registry, "tokens_total", "Tokens as upstream counted them.", &["direction"])?;
         let direction = |name: &str| tokens.with_label_values(&[name]);
         Ok(Self {
-            requests: counters(&registry, "requests_total", "Requests answered.", &[
-                "operation",
-                "status",
-                "outcome",
-            ])?,
+            requests: counters(
+                &registry,
+                "requests_total",
+                "Requests answered.",
+                &["operation", "status", "outcome"],
+            )?,
             duration: registered(
                 &registry,
                 HistogramVec::new(
@@ -69,22 +70,42 @@ impl Metrics {
                 "time_to_first_token_seconds",
                 "From the head of a request to its first content.",
             )?,
-            queue_wait: histogram(&registry, "queue_wait_seconds", "Time spent waiting for a key, of those that waited.")?,
-            attempts: counters(&registry, "attempts_total", "Attempts at a backend by how they ended.", &[
-                "backend", "outcome",
-            ])?,
-            failovers: counters(&registry, "failovers_total", "Moves of a call from one backend to another.", &[
-                "from", "to", "cause",
-            ])?,
+            queue_wait: histogram(
+                &registry,
+                "queue_wait_seconds",
+                "Time spent waiting for a key, of those that waited.",
+            )?,
+            attempts: counters(
+                &registry,
+                "attempts_total",
+                "Attempts at a backend by how they ended.",
+                &["backend", "outcome"],
+            )?,
+            failovers: counters(
+                &registry,
+                "failovers_total",
+                "Moves of a call from one backend to another.",
+                &["from", "to", "cause"],
+            )?,
             tokens: [
                 direction("input"),
                 direction("output"),
                 direction("cache_read"),
                 direction("cache_written"),
             ],
-            connects: counters(&registry, "connects_total", "Connections made to a backend.", &["backend", "outcome"])?,
+            connects: counters(
+                &registry,
+                "connects_total",
+                "Connections made to a backend.",
+                &["backend", "outcome"],
+            )?,
             reloads: counters(&registry, "reloads_total", "Configuration reloads.", &["outcome"])?,
-            in_flight: gauges(&registry, "key_in_flight", "Requests under way with a key.", &["backend", "key"])?,
+            in_flight: gauges(
+                &registry,
+                "key_in_flight",
+                "Requests under way with a key.",
+                &["backend", "key"],
+            )?,
             key_state: gauges(
                 &registry,
                 "key_state",
@@ -94,7 +115,10 @@ impl Metrics {
             parked_until: registered(
                 &registry,
                 prometheus::GaugeVec::new(
-                    Opts::new("parked_until_seconds", "Seconds until a key's longest park ends; 0 when not parked."),
+                    Opts::new(
+                        "parked_until_seconds",
+                        "Seconds until a key's longest park ends; 0 when not parked.",
+                    ),
                     &["backend", "key"],
                 ),
             )?,
@@ -156,9 +180,7 @@ impl Metrics {
         self.queue_depth.set(i64::try_from(pool.waiting()).unwrap_or(i64::MAX));
         for (upstream, seat) in pool.table().seats() {
             let labels = [upstream.settings.name.as_str(), seat.id.name.as_str()];
-            self.in_flight
-                .with_label_values(&labels)
-                .set(i64::from(seat.health.in_flight.load(Relaxed)));
+            self.in_flight.with_label_values(&labels).set(i64::from(seat.health.in_flight.load(Relaxed)));
             let (state, remaining) = seat.state(now);
             self.key_state.with_label_values(&[labels[0], labels[1], state]).set(1);
             self.parked_until.with_label_values(&labels).set(remaining.as_secs_f64());
@@ -214,7 +236,12 @@ fn counters(
     registered(registry, IntCounterVec::new(Opts::new(name, help), labels))
 }
 
-fn gauges(registry: &Registry, name: &str, help: &str, labels: &[&str]) -> Result<IntGaugeVec, prometheus::Error> {
+fn gauges(
+    registry: &Registry,
+    name: &str,
+    help: &str,
+    labels: &[&str],
+) -> Result<IntGaugeVec, prometheus::Error> {
     registered(registry, IntGaugeVec::new(Opts::new(name, help), labels))
 }
 

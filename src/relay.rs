@@ -60,11 +60,7 @@ impl<T: Transport> Relay<T> {
         }
     }
 
-    async fn failover(
-        &self,
-        trail: &mut Trail,
-        record: &mut Record,
-    ) -> Result<Unsettled<T::Body>, Failure> {
+    async fn failover(&self, trail: &mut Trail, record: &mut Record) -> Result<Unsettled<T::Body>, Failure> {
         let clock = self.gateway.clock;
         let settings = self.gateway.settings();
         loop {
@@ -75,7 +71,12 @@ impl<T: Transport> Relay<T> {
                     lease.absolve();
                     trail.answered(&lease, clock.now());
                     self.gateway.metrics.attempt(&lease.candidate().upstream.settings.name, "ok");
-                    return Ok(Unsettled { answered, lease, call: self.call.clone(), gateway: self.gateway.clone() });
+                    return Ok(Unsettled {
+                        answered,
+                        lease,
+                        call: self.call.clone(),
+                        gateway: self.gateway.clone(),
+                    });
                 }
                 Err(fault) => {
                     self.note(&lease, &fault);
@@ -90,11 +91,7 @@ impl<T: Transport> Relay<T> {
         }
     }
 
-    async fn attempt(
-        &self,
-        lease: &Lease,
-        number: u32,
-    ) -> Result<crate::attempt::Answered<T::Body>, Fault> {
+    async fn attempt(&self, lease: &Lease, number: u32) -> Result<crate::attempt::Answered<T::Body>, Fault> {
         let span = telemetry::attempt_span(lease, number);
         let attempt = Attempt {
             transport: &self.transport,
@@ -115,7 +112,9 @@ impl<T: Transport> Relay<T> {
         loop {
             let now = clock.now();
             if let Ok(lease) = pool.lease(&self.plan, &trail.avoid, now, trail.spill_until(now)) {
-                record.queued += now.since(asked);
+                if place.is_some() {
+                    record.queued += now.since(asked);
+                }
                 return Ok(lease);
             }
             // Armed before the second look: what changes in between still wakes this call.
@@ -156,8 +155,11 @@ impl<T: Transport> Relay<T> {
 }
 
 fn queue_full() -> Failure {
-    Failure::new(FailureKind::RateLimited, "Too many requests are waiting for capacity. Please try again later.")
-        .after(Some(std::time::Duration::from_secs(1)))
+    Failure::new(
+        FailureKind::RateLimited,
+        "Too many requests are waiting for capacity. Please try again later.",
+    )
+    .after(Some(std::time::Duration::from_secs(1)))
 }
 
 /// A committed answer that no record has settled yet.

@@ -149,7 +149,9 @@ impl<B: Body> Reply<B> {
             Poll::Ready(Some(Err(fault))) => Err(fault),
             Poll::Ready(None) => decoder.end(&mut frames).and_then(|()| match frames.last() {
                 Some(Frame { mark: Mark::Stop | Mark::Error(_), .. }) => Ok(()),
-                Some(_) | None => Err(Fault::new(FaultKind::Truncated, "the stream ended before message_stop")),
+                Some(_) | None => {
+                    Err(Fault::new(FaultKind::Truncated, "the stream ended before message_stop"))
+                }
             }),
             Poll::Pending => {
                 self.scratch = frames;
@@ -260,7 +262,9 @@ impl<B: Body> Reply<B> {
 
     fn error_event(&self, fault: &Fault) -> Bytes {
         let (error_type, message) = match fault.kind {
-            FaultKind::IdleTimeout => ("timeout_error", "The upstream fell silent before its answer was complete."),
+            FaultKind::IdleTimeout => {
+                ("timeout_error", "The upstream fell silent before its answer was complete.")
+            }
             FaultKind::Overloaded => ("overloaded_error", "Overloaded"),
             FaultKind::FirstEventTimeout | FaultKind::WholeTimeout => {
                 ("timeout_error", "The upstream did not complete its answer in time.")

@@ -19,9 +19,8 @@ use crate::pool::Lease;
 
 /// Starts logging to standard error; later calls change nothing.
 pub fn start(log: &Log) {
-    let filter = EnvFilter::builder()
-        .with_default_directive(LevelFilter::INFO.into())
-        .parse_lossy(log.level.as_str());
+    let filter =
+        EnvFilter::builder().with_default_directive(LevelFilter::INFO.into()).parse_lossy(log.level.as_str());
     let spans = filter.max_level_hint().is_some_and(|level| level >= LevelFilter::DEBUG);
     let filter = filter.and(filter_fn(move |metadata| spans || metadata.is_event()));
     let json = match log.format {

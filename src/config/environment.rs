@@ -22,6 +22,18 @@ impl Environment {
         self.0.get(name).map(String::as_str).filter(|value| !value.trim().is_empty())
     }
 
+    /// The same settings of Headgate's own, but with a stand-in for every upstream: these keys at this address.
+    #[must_use]
+    pub fn with_upstream(&self, base_url: &str, keys: &[String]) -> Self {
+        let own = self.0.iter().filter(|(name, _)| name.starts_with("HEADGATE_"));
+        let own = own.map(|(name, value)| (name.clone(), value.clone()));
+        let upstream = [
+            ("ANTHROPIC_BASE_URL".to_owned(), base_url.to_owned()),
+            ("ANTHROPIC_API_KEYS".to_owned(), keys.join(",")),
+        ];
+        own.chain(upstream).collect()
+    }
+
     /// All variables whose name begins with `prefix`, with the rest of the name, in order.
     pub(super) fn with_prefix<'a>(
         &'a self,

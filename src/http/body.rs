@@ -44,10 +44,7 @@ impl<B: Body> MessageBody for ReplyBody<B> {
         self.reply.head().length.map_or(BodySize::Stream, BodySize::Sized)
     }
 
-    fn poll_next(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Bytes, Infallible>>> {
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Infallible>>> {
         self.reply.poll_bytes(cx).map(|bytes| bytes.map(Ok))
     }
 }
@@ -133,10 +130,7 @@ impl<B: Body> MessageBody for PingingBody<B> {
         BodySize::Stream
     }
 
-    fn poll_next(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Bytes, Infallible>>> {
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Infallible>>> {
         let this = &mut *self;
         loop {
             match &mut this.stage {
@@ -192,10 +186,7 @@ impl MessageBody for EarlyAnswer {
         BodySize::Sized(self.length)
     }
 
-    fn poll_next(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Bytes, Infallible>>> {
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Infallible>>> {
         if let Some(answer) = self.answer.take() {
             return Poll::Ready(Some(Ok(answer)));
         }

@@ -91,11 +91,13 @@ fn same_wire(old: &Backend, new: &Backend) -> bool {
 impl Link {
     fn new(gateway: &Arc<Gateway>, backend: &Arc<Backend>) -> Result<Self, Fault> {
         let unusable = |detail: String| Fault::new(FaultKind::Connect, detail);
-        let url: BaseUrl =
-            backend.base_url.clone().ok_or_else(|| unusable(format!("backend {} has no address", backend.name)))?;
+        let url: BaseUrl = backend
+            .base_url
+            .clone()
+            .ok_or_else(|| unusable(format!("backend {} has no address", backend.name)))?;
         let authority = url.authority();
-        let host =
-            HeaderValue::from_str(&authority).map_err(|_| unusable("the host is no header value".to_owned()))?;
+        let host = HeaderValue::from_str(&authority)
+            .map_err(|_| unusable("the host is no header value".to_owned()))?;
         let dial = Dial::new(gateway.clone(), backend, url).map_err(|error| unusable(error.to_string()))?;
         let client = |keep_alive| {
             let connector = awc::Connector::new()

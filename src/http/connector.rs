@@ -100,7 +100,8 @@ impl Target {
     /// Asks the proxy for a tunnel (RFC 9110, 9.3.6).
     async fn tunnel(&self, tcp: &mut TcpStream, proxy: &Proxy) -> Result<(), DialError> {
         const LONGEST_ANSWER: usize = 8 * 1024;
-        let host = if self.url.host.contains(':') { format!("[{}]", self.url.host) } else { self.url.host.clone() };
+        let host =
+            if self.url.host.contains(':') { format!("[{}]", self.url.host) } else { self.url.host.clone() };
         let target = format!("{host}:{}", self.url.port);
         let mut request = format!("CONNECT {target} HTTP/1.1\r\nhost: {target}\r\n");
         if let Some(authorization) = &proxy.authorization {

@@ -74,11 +74,8 @@ pub async fn body(
     payload: &mut Payload,
 ) -> Result<(Bytes, Buffered), Failure> {
     let settings = gateway.settings();
-    let (limit, total, silence) = (
-        settings.server.max_body_bytes,
-        settings.server.max_buffered_bytes,
-        settings.deadlines.write_stall,
-    );
+    let (limit, total, silence) =
+        (settings.server.max_body_bytes, settings.server.max_buffered_bytes, settings.deadlines.write_stall);
     drop(settings);
     refuse_encoding(request.headers())?;
     let announced = request
@@ -94,8 +91,11 @@ pub async fn body(
     let mut joined = BytesMut::new();
     while let Some(chunk) = next_chunk(payload, silence).await? {
         if !held.take(chunk.len(), total) {
-            return Err(Failure::new(FailureKind::Unavailable, "The gateway is handling too many bytes. Please try again.")
-                .after(Some(Duration::from_secs(1))));
+            return Err(Failure::new(
+                FailureKind::Unavailable,
+                "The gateway is handling too many bytes. Please try again.",
+            )
+            .after(Some(Duration::from_secs(1))));
         }
         if held.bytes > limit {
             return Err(too_large(limit));
@@ -115,7 +115,9 @@ pub async fn body(
 }
 
 async fn next_chunk(payload: &mut Payload, silence: Duration) -> Result<Option<Bytes>, Failure> {
-    let broken = |what: &str| Failure::new(FailureKind::BadRequest, format!("The request body could not be read: {what}."));
+    let broken = |what: &str| {
+        Failure::new(FailureKind::BadRequest, format!("The request body could not be read: {what}."))
+    };
     match tokio::time::timeout(silence, payload.next()).await {
         Ok(None) => Ok(None),
         Ok(Some(Ok(chunk))) => Ok(Some(chunk)),

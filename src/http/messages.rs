@@ -140,7 +140,8 @@ async fn run(
 
 fn committed(reply: Reply<WireBody>, held: Buffered) -> HttpResponse {
     let head = reply.head().clone();
-    let mut response = HttpResponse::with_body(respond::status(head.status), BoxBody::new(ReplyBody::new(reply, held)));
+    let mut response =
+        HttpResponse::with_body(respond::status(head.status), BoxBody::new(ReplyBody::new(reply, held)));
     respond::put(&mut response, &head.headers);
     response
 }

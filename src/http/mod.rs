@@ -37,6 +37,16 @@ const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 /// Connections waiting to be accepted.
 const BACKLOG: i32 = 2048;
 
+/// Runs `work` on this thread with the runtime that the servers need.
+pub fn block_on<R>(work: impl Future<Output = R>) -> R {
+    actix_web::rt::System::new().block_on(work)
+}
+
+/// Spawns `work` on this thread's runtime.
+pub fn spawn<R: 'static>(work: impl Future<Output = R> + 'static) -> actix_web::rt::task::JoinHandle<R> {
+    actix_web::rt::spawn(work)
+}
+
 /// The two servers, bound but not yet running.
 pub struct Servers {
     /// Serves callers.
@@ -99,12 +109,13 @@ pub fn bind(gateway: &Arc<Gateway>) -> io::Result<Servers> {
     let data = run!(data, data_listener, &server.tls)?;
 
     let shared = gateway.clone();
-    let admin = HttpServer::new(move || App::new().app_data(Data::new(shared.clone())).configure(admin_routes))
-        .workers(1)
-        .tcp_nodelay(true)
-        .h1_allow_half_closed(false)
-        .shutdown_timeout(2)
-        .disable_signals();
+    let admin =
+        HttpServer::new(move || App::new().app_data(Data::new(shared.clone())).configure(admin_routes))
+            .workers(1)
+            .tcp_nodelay(true)
+            .h1_allow_half_closed(false)
+            .shutdown_timeout(2)
+            .disable_signals();
     let admin = run!(admin, admin_listener, &server.admin_tls)?;
     Ok(Servers { data, admin, data_address, admin_address })
 }

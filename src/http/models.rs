@@ -140,8 +140,7 @@ fn own(id: String) -> Result<Model, Failure> {
         display_name: &'a str,
         created_at: &'static str,
     }
-    let object =
-        Object { r#type: "model", id: &id, display_name: &id, created_at: "1970-01-01T00:00:00Z" };
+    let object = Object { r#type: "model", id: &id, display_name: &id, created_at: "1970-01-01T00:00:00Z" };
     let object = to_raw_value(&object).map_err(|_| internal())?;
     Ok(Model { object: Arc::from(object), id })
 }
@@ -208,9 +207,20 @@ async fn fetch(edge: &Edge, pattern: &str, after: Option<&str>) -> Result<Bytes,
             format!("limit={LARGEST_PAGE}&after_id={id}")
         }
     };
-    let outline = Outline { model: pattern.to_owned(), model_span: 0..0, stream: false, max_tokens: None, user_id: None };
-    let request =
-        MessagesRequest { operation: Operation::Models, body: Bytes::new(), query: Some(query), headers, outline };
+    let outline = Outline {
+        model: pattern.to_owned(),
+        model_span: 0..0,
+        stream: false,
+        max_tokens: None,
+        user_id: None,
+    };
+    let request = MessagesRequest {
+        operation: Operation::Models,
+        body: Bytes::new(),
+        query: Some(query),
+        headers,
+        outline,
+    };
     let started = gateway.clock.now();
     let settings = gateway.settings();
     let record = Record::open(gateway.clone(), RequestId::new(), "models_upstream", started);
@@ -250,9 +260,14 @@ async fn fetch(edge: &Edge, pattern: &str, after: Option<&str>) -> Result<Bytes,
 fn page(models: &[Model], paging: &Paging) -> Result<String, Failure> {
     let limit = match paging.limit.as_deref() {
         None => PAGE,
-        Some(text) => text.parse().ok().filter(|limit| (1..=LARGEST_PAGE).contains(limit)).ok_or_else(|| {
-            Failure::new(FailureKind::BadRequest, format!("limit: expected a whole number from 1 to {LARGEST_PAGE}"))
-        })?,
+        Some(text) => {
+            text.parse().ok().filter(|limit| (1..=LARGEST_PAGE).contains(limit)).ok_or_else(|| {
+                Failure::new(
+                    FailureKind::BadRequest,
+                    format!("limit: expected a whole number from 1 to {LARGEST_PAGE}"),
+                )
+            })?
+        }
     };
     let place = |name: &str, id: &str| {
         let unknown = || Failure::new(FailureKind::BadRequest, format!("{name}: there is no model {id}"));
@@ -298,7 +313,12 @@ mod tests {
         (0..count).map(|number| own(format!("m{number}")).expect("a model")).collect()
     }
 
-    fn ids(models: &[Model], limit: Option<&str>, before: Option<&str>, after: Option<&str>) -> (Vec<String>, bool) {
+    fn ids(
+        models: &[Model],
+        limit: Option<&str>,
+        before: Option<&str>,
+        after: Option<&str>,
+    ) -> (Vec<String>, bool) {
         let paging = Paging {
             limit: limit.map(str::to_owned),
             before_id: before.map(str::to_owned),

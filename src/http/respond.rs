@@ -52,7 +52,12 @@ pub fn message(failure: &Failure) -> String {
 
 /// Tells the caller, closes the record, and reads the rest of an unread upload.
 #[must_use]
-pub fn failure(gateway: &Gateway, mut record: Record, failure: &Failure, unread: Option<Payload>) -> HttpResponse {
+pub fn failure(
+    gateway: &Gateway,
+    mut record: Record,
+    failure: &Failure,
+    unread: Option<Payload>,
+) -> HttpResponse {
     record.failed(failure);
     let id = record.id.as_str().to_owned();
     let (mut headers, body) = match &failure.kind {
@@ -95,7 +100,13 @@ pub fn failure(gateway: &Gateway, mut record: Record, failure: &Failure, unread:
     answer(gateway, failure.status(), &headers, body, unread)
 }
 
-fn answer(gateway: &Gateway, number: u16, headers: &Headers, body: Bytes, unread: Option<Payload>) -> HttpResponse {
+fn answer(
+    gateway: &Gateway,
+    number: u16,
+    headers: &Headers,
+    body: Bytes,
+    unread: Option<Payload>,
+) -> HttpResponse {
     let mut response = match unread {
         None => HttpResponse::with_body(status(number), BoxBody::new(body)),
         Some(payload) => {

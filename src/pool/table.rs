@@ -107,9 +107,7 @@ impl Table {
             upstreams.iter().flat_map(|up| up.keys.iter().map(|seat| seat.id.clone())).collect();
         let groups: Vec<(String, String)> = upstreams
             .iter()
-            .flat_map(|up| {
-                up.keys.iter().map(|seat| (up.settings.name.clone(), seat.group_name.clone()))
-            })
+            .flat_map(|up| up.keys.iter().map(|seat| (up.settings.name.clone(), seat.group_name.clone())))
             .collect();
         states.retain(&keys, &groups);
         Arc::new(Self { settings, upstreams, plans: RwLock::default() })

@@ -13,11 +13,7 @@ fn stated(seconds: u64) -> Verdict {
 }
 
 fn backoff() -> Verdict {
-    verdict(Sentence::Backoff {
-        first: Duration::from_secs(5),
-        factor: 4,
-        max: Duration::from_secs(3600),
-    })
+    verdict(Sentence::Backoff { first: Duration::from_secs(5), factor: 4, max: Duration::from_secs(3600) })
 }
 
 #[test]
@@ -25,7 +21,10 @@ fn a_stated_time_is_kept_to_the_end_and_over_within_a_second() {
     for jitter in [0.0, 0.5, 0.999] {
         let park = Park::default();
         park.sentence(at(100.0), park.window(), stated(37), jitter);
-        assert!(matches!(park.gate(at(137.0)), Gate::Until(_)), "not at the deadline itself: the buffer comes on top");
+        assert!(
+            matches!(park.gate(at(137.0)), Gate::Until(_)),
+            "not at the deadline itself: the buffer comes on top"
+        );
         assert_eq!(park.gate(at(138.0)), Gate::Probe);
     }
 }

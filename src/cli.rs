@@ -1,0 +1,200 @@
+//! Arguments -> one command -> an exit code.
+//!
+//! Exit codes: 0 after a clean end, 1 when something failed, 2 for wrong arguments, 78 (`EX_CONFIG` of sysexits) for a
+//! configuration that cannot be used.
+
+use std::io::Write as _;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use clap::{Args, Parser, Subcommand};
+use headgate::chance::Chance;
+use headgate::clock::Clock;
+use headgate::config::{self, Environment};
+use headgate::gateway::Gateway;
+use headgate::simulator::{RunningSimulator, Simulator, SimulatorConfig};
+use headgate::{serve, telemetry};
+
+/// `EX_CONFIG` of sysexits.
+const BAD_CONFIGURATION: u8 = 78;
+
+/// A gateway for the Claude Messages API over many API keys and several provider backends.
+#[derive(Parser)]
+#[command(version, args_conflicts_with_subcommands = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    serve: Serve,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the gateway (the default).
+    Serve(Serve),
+    /// Run the simulated upstream alone, to test clients against rate limits and faults.
+    Simulate(Simulate),
+    /// Validate a configuration and print what takes effect, secrets redacted.
+    Check(Check),
+}
+
+#[derive(Args)]
+struct Serve {
+    /// A configuration file; later ones win. Without any: built-in defaults and keys from the usual variables.
+    #[arg(long = "config", value_name = "FILE")]
+    files: Vec<PathBuf>,
+    /// Serve over a built-in simulated upstream instead of real ones, and print what to try.
+    #[arg(long)]
+    simulate: bool,
+}
+
+#[derive(Args)]
+struct Simulate {
+    /// Where to listen; port 0 picks a free one.
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8090")]
+    listen: SocketAddr,
+    /// The simulator's own configuration file.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+#[derive(Args)]
+struct Check {
+    /// A configuration file; later ones win.
+    #[arg(long = "config", value_name = "FILE")]
+    files: Vec<PathBuf>,
+}
+
+/// Runs the command that the process's arguments name.
+pub fn run() -> ExitCode {
+    let cli = Cli::parse();
+    match cli.command {
+        None => run_serve(&cli.serve),
+        Some(Command::Serve(serve)) => run_serve(&serve),
+        Some(Command::Simulate(simulate)) => run_simulate(&simulate),
+        Some(Command::Check(check)) => run_check(&check),
+    }
+}
+
+fn run_check(check: &Check) -> ExitCode {
+    match config::check(&check.files, &Environment::of_process()) {
+        Ok(effective) => say(&effective),
+        Err(error) => refuse_configuration(&error),
+    }
+}
+
+fn run_simulate(simulate: &Simulate) -> ExitCode {
+    let config = match simulate.config.as_deref().map(SimulatorConfig::load) {
+        None => SimulatorConfig::default(),
+        Some(Ok(config)) => config,
+        Some(Err(error)) => return refuse_configuration(&error),
+    };
+    let listen = simulate.listen;
+    in_system(async move {
+        let running = Simulator::start(config, listen).await?;
+        say(&format!("simulating the Messages API on {}\n", running.url()));
+        tokio::signal::ctrl_c().await
+    })
+}
+
+fn run_serve(arguments: &Serve) -> ExitCode {
+    let environment = Environment::of_process();
+    let simulator = match arguments.simulate.then(start_simulator).transpose() {
+        Ok(simulator) => simulator,
+        Err(error) => return fail(&error),
+    };
+    let environment = match &simulator {
+        None => environment,
+        Some((_, running)) => environment.with_upstream(&running.url(), &simulated_keys()),
+    };
+    let settings = match config::load(&arguments.files, &environment) {
+        Ok(settings) => settings,
+        Err(error) => return refuse_configuration(&error),
+    };
+    telemetry::start(&settings.log);
+    for warning in &settings.warnings {
+        tracing::warn!("{warning}");
+    }
+    let gateway = match Gateway::new(settings, Clock::machine(), Chance::machine()) {
+        Ok(gateway) => Arc::new(gateway),
+        Err(error) => return fail(&error),
+    };
+    let simulated = simulator.is_some();
+    let code = in_system(serve::serve(gateway, move |data, _| {
+        if simulated {
+            say(&try_this(data));
+        }
+    }));
+    drop(simulator);
+    code
+}
+
+/// The simulated upstream on a runtime of its own, so that it takes nothing from the gateway's workers.
+fn start_simulator() -> std::io::Result<(tokio::runtime::Runtime, RunningSimulator)> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+    let listen = SocketAddr::from(([127, 0, 0, 1], 0));
+    let running = runtime.block_on(Simulator::start(SimulatorConfig::default(), listen))?;
+    Ok((runtime, running))
+}
+
+fn simulated_keys() -> Vec<String> {
+    let organizations = SimulatorConfig::default().organizations;
+    organizations.into_iter().flat_map(|organization| organization.keys).map(|key| key.secret).collect()
+}
+
+/// What a first user tries.
+fn try_this(data: SocketAddr) -> String {
+    format!(
+        r#"
+Headgate serves http://{data} over a simulated upstream with {keys} keys. Try it:
+
+  curl http://{data}/v1/messages -H 'content-type: application/json' -H 'anthropic-version: 2023-06-01' \
+    -d '{{"model":"claude-sonnet-4-5","max_tokens":64,"messages":[{{"role":"user","content":"Hello"}}]}}'
+
+or in Python (pip install anthropic):
+
+  import anthropic
+  client = anthropic.Anthropic(base_url="http://{data}", api_key="any")
+  with client.messages.stream(model="claude-sonnet-4-5", max_tokens=64,
+                              messages=[{{"role": "user", "content": "Hello"}}]) as stream:
+      for text in stream.text_stream:
+          print(text, end="", flush=True)
+
+"#,
+        keys = simulated_keys().len()
+    )
+}
+
+fn in_system(work: impl Future<Output = std::io::Result<()>>) -> ExitCode {
+    match headgate::http::block_on(work) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(&error),
+    }
+}
+
+fn say(text: &str) -> ExitCode {
+    // Whoever reads may have gone (`| head`); that is no failure of ours.
+    let mut out = std::io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Ok(()) | Err(_) => ExitCode::SUCCESS,
+    }
+}
+
+fn complain(text: &str) {
+    let mut out = std::io::stderr().lock();
+    match out.write_all(text.as_bytes()) {
+        Ok(()) | Err(_) => {}
+    }
+}
+
+fn fail(error: &dyn std::error::Error) -> ExitCode {
+    complain(&format!("headgate: {error}\n"));
+    ExitCode::FAILURE
+}
+
+fn refuse_configuration(error: &dyn std::error::Error) -> ExitCode {
+    complain(&format!("headgate: the configuration cannot be used:\n{error}\n"));
+    ExitCode::from(BAD_CONFIGURATION)
+}

@@ -223,8 +223,16 @@ async fn the_control_api_sets_faults_and_shows_requests() {
     assert_eq!(ask(&simulator, KEY, "hi", false).await.status(), 529);
     assert_eq!(ask(&simulator, KEY, "hi", false).await.status(), 200);
     assert_eq!(call("GET", "/__sim/stats", "").await.json()["keys"][0]["outcomes"]["529"], 1);
-    let requests = call("GET", "/__sim/requests?key=org-a-1&bodies=sha256", "").await.json();
+    let requests =
+        call("GET", "/__sim/requests?key=org-a-1&bodies=sha256", "").await.json()["requests"].clone();
     assert_eq!((requests.as_array().unwrap().len(), requests[0]["body"].as_str().unwrap().len()), (2, 64));
+    let first = call("GET", "/__sim/requests", "").await.json()["requests"][0].clone();
+    assert_eq!(
+        (first["path"].as_str(), first["headers"]["host"].as_str()),
+        (Some("/v1/messages"), Some("sim"))
+    );
+    assert_eq!(first["body"].as_str(), Some(prompt("hi", false).as_str()));
+    assert_eq!(call("GET", "/__sim/healthz", "").await.status(), 200);
     assert_eq!(call("POST", "/__sim/faults", "[{\"fault\":\"gremlins\"}]").await.status(), 400);
     assert_eq!(call("DELETE", "/__sim/faults", "").await.status(), 200);
     assert_eq!(call("POST", "/__sim/reset", "").await.status(), 200);

@@ -95,6 +95,7 @@ pub async fn ask(simulator: &RunningSimulator, key: &str, text: &str, stream: bo
     exchange(simulator, &closing, |_| false).await
 }
 
+#[allow(clippy::disallowed_methods, reason = "a test with sockets waits by the real clock")]
 pub async fn until(simulator: &RunningSimulator, reached: impl Fn(&Stats) -> bool) -> Stats {
     let start = Instant::now();
     loop {

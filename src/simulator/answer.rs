@@ -272,13 +272,9 @@ impl<'a> Writer<'a> {
                 blocks.push(self.short("I can't help with"));
                 "refusal"
             }
-            Scenario::MaxTokens => {
+            Scenario::MaxTokens | Scenario::StopSequence | Scenario::ContextExceeded => {
                 blocks.push(self.text());
-                "max_tokens"
-            }
-            Scenario::StopSequence => {
-                blocks.push(self.text());
-                "stop_sequence"
+                stopped_by(scenario)
             }
             Scenario::Citations => {
                 blocks.extend(self.cited());
@@ -287,10 +283,6 @@ impl<'a> Writer<'a> {
             Scenario::PauseTurn => {
                 blocks.extend(self.search());
                 "pause_turn"
-            }
-            Scenario::ContextExceeded => {
-                blocks.push(self.text());
-                "model_context_window_exceeded"
             }
         };
         (blocks, stop_reason)
@@ -352,6 +344,22 @@ impl<'a> Writer<'a> {
         });
         let call = Block::ToolUse { kind: "server_tool_use", id, name: "web_search".into(), pieces };
         [call, Block::Complete(result)]
+    }
+}
+
+/// Why a text was broken off.
+fn stopped_by(scenario: Scenario) -> &'static str {
+    match scenario {
+        Scenario::MaxTokens => "max_tokens",
+        Scenario::StopSequence => "stop_sequence",
+        Scenario::ContextExceeded => "model_context_window_exceeded",
+        Scenario::Auto | Scenario::Text | Scenario::Unicode | Scenario::Tools | Scenario::ParallelTools => {
+            "end_turn"
+        }
+        Scenario::ToolWithoutInput | Scenario::Thinking | Scenario::RedactedThinking | Scenario::Empty => {
+            "end_turn"
+        }
+        Scenario::Refusal | Scenario::Citations | Scenario::PauseTurn => "end_turn",
     }
 }
 

@@ -229,3 +229,30 @@ async fn a_script_faults_successive_requests() {
     }
     assert_eq!(seen, [529, 200, 500, 200]);
 }
+
+#[tokio::test]
+async fn a_body_may_be_read_slowly_and_an_answer_delayed() {
+    let simulator = start(SimulatorConfig::default()).await;
+    let slow = Knobs { bytes_per_s: Some(1_000_000), ..Knobs::default() };
+    let late = Knobs { for_ms: Some(100), ..Knobs::default() };
+    for (kind, knobs) in [(FaultKind::SlowRead, slow), (FaultKind::Delay, late)] {
+        simulator.control().set_faults(vec![Fault { kind, knobs }.into()]);
+        assert_eq!(ask(&simulator, KEY, &"x".repeat(100_000), false).await.status(), 200);
+        let requests = simulator.requests();
+        let last = requests.last().unwrap();
+        let (_, ended_ms) = last.ended.unwrap();
+        assert!(ended_ms - last.at_ms >= 95, "{kind:?}: {} ms", ended_ms - last.at_ms);
+    }
+}
+
+#[tokio::test]
+async fn a_refusal_may_come_before_the_body_is_read() {
+    let simulator = start(SimulatorConfig::default()).await;
+    let knobs = Knobs { unread: true, ..Knobs::default() };
+    simulator.control().set_faults(vec![Fault { kind: FaultKind::Overloaded, knobs }.into()]);
+    let head = format!(
+        "POST /v1/messages HTTP/1.1\r\nhost: sim\r\nx-api-key: {KEY}\r\ncontent-length: 1000\r\n\r\n"
+    );
+    let wire = exchange(&simulator, &head, |wire| wire.text().contains("request_id")).await;
+    assert_eq!((wire.status(), wire.header("connection").as_deref()), (529, Some("close")));
+}

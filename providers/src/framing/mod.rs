@@ -1,0 +1,3 @@
+//! Bytes in any chunking into events, bounded.
+
+pub mod sse;

@@ -88,12 +88,10 @@ const NOT_A_TABLE: &str = "is not one table of options, expected lines such as `
 /// Parses YAML text into its top-level options, empty ones left out. The parser's own words are passed on
 /// only where they quote no value.
 pub fn parse(text: &str) -> Result<Map<String, Value>, String> {
-    let map = File::from_str(text, FileFormat::Yaml).collect().map_err(|error| match error {
-        config::ConfigError::FileParse { cause, .. } => match cause.downcast_ref::<yaml_rust2::ScanError>() {
-            Some(scan) => format!("is not YAML: {scan}"),
-            None => NOT_A_TABLE.to_owned(),
-        },
-        _ => NOT_A_TABLE.to_owned(),
+    let map = File::from_str(text, FileFormat::Yaml).collect().map_err(|error| {
+        let config::ConfigError::FileParse { cause, .. } = error else { return NOT_A_TABLE.to_owned() };
+        let scan = cause.downcast_ref::<yaml_rust2::ScanError>();
+        scan.map_or_else(|| NOT_A_TABLE.to_owned(), |scan| format!("is not YAML: {scan}"))
     })?;
     Ok(without_empty(map))
 }

@@ -1,5 +1,4 @@
 //! What the configuration promises.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on fails")]
 
 mod environment;
 mod listeners;

@@ -23,12 +23,17 @@ pub struct Base {
 
 impl Base {
     /// Lays `providers` over the global sections.
-    pub fn new(raw: &raw::Providers, deadlines: Deadlines, park: Park, findings: &mut Findings<'_>) -> Self {
+    pub fn new(
+        raw: &raw::Providers,
+        deadlines: &Deadlines,
+        park: &Park,
+        findings: &mut Findings<'_>,
+    ) -> Self {
         let mut over = |name: &str, raw: &raw::ProviderDefaults| {
             let path = format!("providers.{name}");
             (
-                sections::deadlines(&format!("{path}.deadlines"), &raw.deadlines, &deadlines, findings),
-                sections::park(&format!("{path}.park"), &raw.park, &park, findings),
+                sections::deadlines(&format!("{path}.deadlines"), &raw.deadlines, deadlines, findings),
+                sections::park(&format!("{path}.park"), &raw.park, park, findings),
             )
         };
         Self {

@@ -138,13 +138,13 @@ fn names_are_their_own() {
     assert_eq!(
         problems(&yaml),
         [
-            "tenants[1].name: `t` is used twice, expected a name of its own",
-            "tenants[1].key: is the same text as the key of `t`, expected one of its own",
             "backends[0].keys[1].name: is not a name, expected 1 to 64 letters, digits and . _ - : @",
             "backends[0].keys[2].name: is missing",
             "backends[1].name: `a` is used twice, expected a name of its own",
             "backends[1].limit_groups[1].name: `g` is used twice, expected a name of its own",
             "backends[1].keys[0].name: `k` is used twice, expected a name of its own",
+            "tenants[1].name: `t` is used twice, expected a name of its own",
+            "tenants[1].key: is the same text as the key of `t`, expected one of its own",
         ]
     );
 }

@@ -2,10 +2,15 @@
 
 use std::time::Duration;
 
+use serde_json::{Value as Json, json};
+
 use super::Deployment;
 use crate::config::checked::{
     AdminRole, AuthScheme, BedrockSurface, Credential, LedgerKind, Priority, ProviderSettings,
 };
+use crate::config::environment::Environment;
+use crate::config::problem::Problem;
+use crate::config::{check, layers, shape};
 
 pub const WHOLE: &str = r#"
 server:   { listen: "127.0.0.1:8080", admin_listen: "127.0.0.1:9090", workers: 0, max_body_bytes: 33554432,
@@ -157,4 +162,64 @@ fn parts_that_are_not_built_yet_are_said_once() {
         warnings.contains(&"backends[].provider=bedrock: Bedrock backends are not served yet".to_owned())
     );
     assert!(!warnings.iter().any(|text| text.contains("read on after")));
+}
+
+/// Every option of `tree`, and every list item, by JSON pointer.
+fn pointers(tree: &Json, at: &str, found: &mut Vec<String>) {
+    let mut visit = |name: &str, value: &Json| {
+        let pointer = format!("{at}/{name}");
+        found.push(pointer.clone());
+        pointers(value, &pointer, found);
+    };
+    if let Json::Object(table) = tree {
+        table.iter().for_each(|(name, value)| visit(name, value));
+    }
+    if let Json::Array(items) = tree {
+        items.iter().enumerate().for_each(|(index, value)| visit(&index.to_string(), value));
+    }
+}
+
+/// The problems of a merged tree.
+fn judge(tree: Json, merged: &layers::Merged, env: &Environment) -> Vec<Problem> {
+    let shaped = shape::shape(tree, &merged.defaults, &merged.variables);
+    let mut findings = check::Findings::new(env, shaped.problems);
+    if let Some(raw) = shaped.raw {
+        check::settings(&raw, &[], &mut findings);
+    }
+    findings.problems
+}
+
+#[test]
+fn any_option_may_be_wrong_in_any_way() {
+    let (deployment, env) = (whole(), whole().environment());
+    let Ok(merged) = layers::merge(&[deployment.path("headgate.yaml")], &env) else { panic!("it merges") };
+    assert_eq!(judge(merged.tree.clone(), &merged, &env), []);
+    let mut found = Vec::new();
+    pointers(&merged.tree, "", &mut found);
+    assert!(found.len() > 150);
+    let wrongs = [
+        json!(null),
+        json!(-1),
+        json!(1e30),
+        json!("canary"),
+        json!(true),
+        json!([]),
+        json!({}),
+        json!([["canary"]]),
+        json!({ "option": "canary" }),
+        json!([{ "name": 1 }]),
+    ];
+    for pointer in &found {
+        for wrong in &wrongs {
+            let mut tree = merged.tree.clone();
+            *tree.pointer_mut(pointer).unwrap() = wrong.clone();
+            let problems = judge(tree, &merged, &env);
+            let is_name = ["name", "limit_group", "targets"].iter().any(|part| pointer.contains(part));
+            assert!(
+                is_name || !format!("{problems:?}").contains("canary"),
+                "{pointer} = {wrong}: {problems:#?}"
+            );
+            assert!(problems.len() < 8, "{pointer} = {wrong}: {problems:#?}");
+        }
+    }
 }

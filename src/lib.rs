@@ -1,3 +1,31 @@
 //! Headgate: a gateway for the Claude Messages API over many API keys and several provider backends.
+//!
+//! One `/v1/messages` request, step by step:
+//!
+//! 1. ingress, authentication before the body, bounded body: [`http`], [`auth`]
+//! 2. one validating scan, then the immutable [`call::Call`]
+//! 3. [`relay`]: THE loop — lease a key ([`pool`]), [`attempt`], judge ([`relay::trail`]), again
+//! 4. [`reply`]: frames to the caller; [`settle`]: the record, written exactly once
+//!
+//! Decisions are pure, accounting is RAII, I/O is at the edge: dialects live in the crate `headgate_providers`, actix and awc
+//! only in [`http`], and [`transport`] is the one hole in the wall between them.
 
+pub mod attempt;
+pub mod auth;
+pub mod call;
+pub mod chance;
+pub mod clock;
 pub mod config;
+pub mod failure;
+pub mod gateway;
+pub mod http;
+pub mod metrics;
+pub mod models;
+pub mod pool;
+pub mod relay;
+pub mod reply;
+pub mod serve;
+pub mod settle;
+pub mod simulator;
+pub mod telemetry;
+pub mod transport;

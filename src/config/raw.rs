@@ -45,6 +45,10 @@ pub struct Server {
     pub admin_listen: String,
     pub workers: usize,
     pub max_body_bytes: u64,
+    pub max_nesting: u64,
+    pub max_buffered_bytes: u64,
+    pub early_answer_ms: u64,
+    pub early_answer_bytes: u64,
     pub drain_delay_s: u64,
     pub drain_timeout_s: u64,
     pub allow_private_upstreams: bool,
@@ -107,6 +111,10 @@ pub struct Relay {
     pub retry_after_max_s: u64,
     pub expose_upstream_limits: bool,
     pub expose_key_names: bool,
+    pub ping_interval_ms: u64,
+    pub linger_ms: u64,
+    pub max_event_bytes: u64,
+    pub max_answer_bytes: u64,
 }
 
 /// `deadlines`, here, in `providers` and in a backend.

@@ -122,6 +122,10 @@ pub fn relay(raw: &raw::Relay, findings: &mut Findings<'_>) -> checked::Relay {
     findings.within("relay.retry_budget_percent", raw.retry_budget_percent, 0..=100);
     findings.within("relay.hold_ms", raw.hold_ms, 0..=600_000);
     findings.within("relay.retry_after_max_s", raw.retry_after_max_s, 1..=DAY_S);
+    findings.within("relay.ping_interval_ms", raw.ping_interval_ms, 100..=600_000);
+    findings.within("relay.linger_ms", raw.linger_ms, 0..=90);
+    findings.within("relay.max_event_bytes", raw.max_event_bytes, 1024..=1 << 30);
+    findings.within("relay.max_answer_bytes", raw.max_answer_bytes, 1024..=1 << 30);
     checked::Relay {
         max_attempts: raw.max_attempts,
         max_key_attempts: raw.max_key_attempts,
@@ -131,6 +135,10 @@ pub fn relay(raw: &raw::Relay, findings: &mut Findings<'_>) -> checked::Relay {
         retry_after_max: Duration::from_secs(raw.retry_after_max_s),
         expose_upstream_limits: raw.expose_upstream_limits,
         expose_key_names: raw.expose_key_names,
+        ping_interval: Duration::from_millis(raw.ping_interval_ms),
+        linger: Duration::from_millis(raw.linger_ms),
+        max_event_bytes: usize::try_from(raw.max_event_bytes).unwrap_or(usize::MAX),
+        max_answer_bytes: usize::try_from(raw.max_answer_bytes).unwrap_or(usize::MAX),
     }
 }
 

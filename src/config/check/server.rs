@@ -14,6 +14,10 @@ const DAY_S: u64 = 86_400;
 pub fn server(raw: &raw::Server, findings: &mut Findings<'_>) -> Server {
     findings.within("server.workers", raw.workers, 0..=1024);
     findings.within("server.max_body_bytes", raw.max_body_bytes, 1..=1 << 30);
+    findings.within("server.max_nesting", raw.max_nesting, 1..=10_000);
+    findings.within("server.max_buffered_bytes", raw.max_buffered_bytes, 1..=1 << 40);
+    findings.within("server.early_answer_ms", raw.early_answer_ms, 0..=60_000);
+    findings.within("server.early_answer_bytes", raw.early_answer_bytes, 0..=1 << 40);
     findings.within("server.drain_delay_s", raw.drain_delay_s, 0..=DAY_S);
     findings.within("server.drain_timeout_s", raw.drain_timeout_s, 0..=DAY_S);
     let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get());
@@ -22,6 +26,10 @@ pub fn server(raw: &raw::Server, findings: &mut Findings<'_>) -> Server {
         admin_listen: address("server.admin_listen", &raw.admin_listen, findings),
         workers: if raw.workers == 0 { cores.min(4) } else { raw.workers },
         max_body_bytes: usize::try_from(raw.max_body_bytes).unwrap_or(usize::MAX),
+        max_nesting: usize::try_from(raw.max_nesting).unwrap_or(usize::MAX),
+        max_buffered_bytes: usize::try_from(raw.max_buffered_bytes).unwrap_or(usize::MAX),
+        early_answer: Duration::from_millis(raw.early_answer_ms),
+        early_answer_bytes: raw.early_answer_bytes,
         drain_delay: Duration::from_secs(raw.drain_delay_s),
         drain_timeout: Duration::from_secs(raw.drain_timeout_s),
         allow_private_upstreams: raw.allow_private_upstreams,

@@ -17,6 +17,14 @@ pub struct Server {
     pub workers: usize,
     /// Largest request body accepted, bytes after decoding.
     pub max_body_bytes: usize,
+    /// Bytes of request bodies held at the same time by all calls.
+    pub max_buffered_bytes: usize,
+    /// Deepest nesting of a request body.
+    pub max_nesting: usize,
+    /// How long the rest of a body is read and dropped after an early answer.
+    pub early_answer: Duration,
+    /// How much of it, bytes.
+    pub early_answer_bytes: u64,
     /// How long requests are still served after SIGTERM before the listener closes.
     pub drain_delay: Duration,
     /// How long live streams may take to finish after that.
@@ -142,6 +150,14 @@ pub struct Relay {
     pub expose_upstream_limits: bool,
     /// Whether `x-headgate-key` names the key.
     pub expose_key_names: bool,
+    /// Longest silence of a pinging reply between two pings.
+    pub ping_interval: Duration,
+    /// How long the end of upstream's body is awaited after `message_stop`, so that its connection can be used again.
+    pub linger: Duration,
+    /// Largest single event of a stream, bytes.
+    pub max_event_bytes: usize,
+    /// Largest whole answer, bytes.
+    pub max_answer_bytes: usize,
 }
 
 /// The clocks of one upstream attempt.

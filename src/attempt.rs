@@ -1,0 +1,203 @@
+//! One attempt: encode, send, decode until it commits.
+//!
+//! Up to the first content frame everything can still be undone, so every failure in here is a [`Fault`] that the caller of
+//! the gateway never sees. A reused idle connection that was already closed blames nobody and is tried once more, on a fresh
+//! one, within the same attempt.
+
+use std::cell::Cell;
+use std::future::poll_fn;
+use std::pin::Pin;
+
+use bytes::{Bytes, BytesMut};
+use headgate_providers::{
+    Bounds, Decoder, Encode, Fault, FaultKind, Frame, Mark, Operation, WireHead, WireRequest,
+};
+use tokio::time::Sleep;
+
+use crate::call::Call;
+use crate::clock::{Clock, Moment};
+use crate::config::checked::Deadlines;
+use crate::pool::Lease;
+use crate::transport::{Body, Transport};
+
+/// Most bytes read of an error answer: the Messages API's own envelopes are below 1 KiB.
+const ERROR_BODY_BYTES: usize = 1 << 20;
+
+/// A committed answer: its head, the frames read so far (content among them), and where more come from.
+pub struct Answered<B> {
+    /// Status and headers.
+    pub head: WireHead,
+    /// Frames in order, not yet sent.
+    pub frames: Vec<Frame>,
+    /// Reads on; `None` when the answer is complete.
+    pub rest: Option<(B, Box<dyn Decoder>)>,
+    /// When the first content was there.
+    pub committed_at: Moment,
+}
+
+/// What an attempt needs besides its lease.
+pub struct Attempt<'a, T> {
+    /// Carries the bytes.
+    pub transport: &'a T,
+    /// Time.
+    pub clock: Clock,
+    /// The call.
+    pub call: &'a Call,
+    /// Bounds of what a decoder holds.
+    pub bounds: Bounds,
+    /// Set when upstream answered 200 to a stream: from then on the reply is held.
+    pub held_since: &'a Cell<Option<Moment>>,
+}
+
+impl<T: Transport> Attempt<'_, T> {
+    /// Runs the attempt under `lease`.
+    ///
+    /// # Errors
+    /// Whatever went wrong before the answer committed.
+    pub async fn run(&self, lease: &Lease) -> Result<Answered<T::Body>, Fault> {
+        let candidate = lease.candidate();
+        let deadlines = &candidate.upstream.settings.deadlines;
+        let first_event = lease.plan().first_event.unwrap_or(deadlines.first_event);
+        let streams = self.call.request.outline.stream && self.call.request.operation == Operation::Messages;
+        let limit = if streams { first_event } else { deadlines.whole };
+        let late = if streams { FaultKind::FirstEventTimeout } else { FaultKind::WholeTimeout };
+        let until = (self.clock.now() + limit).min(self.call.deadline);
+        let mut timer = Box::pin(self.clock.sleep_until(until));
+
+        let request = self.encode(lease)?;
+        let opened = within(timer.as_mut(), late, self.open(lease, request)).await?;
+        let (head, mut body) = opened;
+        if !(200..300).contains(&head.status) {
+            let answer = self.error_body(timer.as_mut(), &mut body).await;
+            let provider = provider(lease)?;
+            return Err(provider.fault(&head, &answer, self.clock.wall()));
+        }
+        let mut decoder = provider(lease)?.decoder(&self.call.request, &head, self.bounds)?;
+        if streams {
+            self.held_since.set(Some(self.clock.now()));
+        }
+        let frames = self.commit(timer, late, deadlines, &mut body, decoder.as_mut()).await?;
+        let complete = matches!(frames.last(), Some(Frame { mark: Mark::Stop | Mark::Error(_), .. }));
+        // A stream's connection is kept until its last chunk was read; a whole answer was read to its end.
+        let rest = (streams || !complete).then_some((body, decoder));
+        Ok(Answered { head, frames, rest, committed_at: self.clock.now() })
+    }
+
+    fn encode(&self, lease: &Lease) -> Result<WireRequest, Fault> {
+        let candidate = lease.candidate();
+        let upstream = &candidate.upstream.settings;
+        provider(lease)?.encode(&Encode {
+            request: &self.call.request,
+            model: &candidate.upstream_model,
+            credential: &candidate.seat.credential,
+            base_path: upstream.base_url.as_ref().map_or("", |url| &url.path),
+            extra_headers: &upstream.headers,
+            wall: self.clock.wall(),
+        })
+    }
+
+    async fn open(&self, lease: &Lease, request: WireRequest) -> Result<(WireHead, T::Body), Fault> {
+        let backend = &lease.candidate().upstream.settings;
+        match self.transport.send(backend, request.clone(), false).await {
+            Err(fault) if fault.kind == FaultKind::StaleConnection => {
+                tracing::debug!(backend = %backend.name, "an idle connection was closed; trying a fresh one");
+                self.transport.send(backend, request, true).await
+            }
+            other => other,
+        }
+    }
+
+    /// Reads until content shows, or until the end of a whole answer.
+    async fn commit(
+        &self,
+        mut timer: Pin<Box<Sleep>>,
+        late: FaultKind,
+        deadlines: &Deadlines,
+        body: &mut T::Body,
+        decoder: &mut dyn Decoder,
+    ) -> Result<Vec<Frame>, Fault> {
+        let mut frames = Vec::new();
+        let mut late = late;
+        loop {
+            let chunk = within(timer.as_mut(), late, async { Ok(next(body).await) }).await?;
+            let ended = match chunk {
+                Some(bytes) => {
+                    decoder.feed(bytes?, &mut frames)?;
+                    false
+                }
+                None => {
+                    decoder.end(&mut frames)?;
+                    true
+                }
+            };
+            if let Some(fault) = reported(&mut frames) {
+                return Err(fault);
+            }
+            if frames.iter().any(|frame| matches!(frame.mark, Mark::Content | Mark::Stop)) {
+                return Ok(frames);
+            }
+            if ended {
+                return Err(Fault::new(FaultKind::Truncated, "the answer ended before its content"));
+            }
+            if late == FaultKind::FirstEventTimeout && !frames.is_empty() {
+                late = FaultKind::IdleTimeout;
+            }
+            if late == FaultKind::IdleTimeout {
+                let until = (self.clock.now() + deadlines.idle).min(self.call.deadline);
+                timer.as_mut().reset(self.clock.instant(until));
+            }
+        }
+    }
+
+    /// The body of an error answer: bounded, and as much of it as comes in time.
+    async fn error_body(&self, mut timer: Pin<&mut Sleep>, body: &mut T::Body) -> Bytes {
+        let mut read = BytesMut::new();
+        while read.len() < ERROR_BODY_BYTES {
+            let chunk = within(timer.as_mut(), FaultKind::Truncated, async { Ok(next(body).await) }).await;
+            let Ok(Some(Ok(bytes))) = chunk else { break };
+            read.extend_from_slice(&bytes);
+        }
+        read.truncate(ERROR_BODY_BYTES);
+        read.freeze()
+    }
+}
+
+/// Takes a failure that upstream reported before any content out of `frames`.
+fn reported(frames: &mut Vec<Frame>) -> Option<Fault> {
+    if frames.iter().any(|frame| matches!(frame.mark, Mark::Content)) {
+        return None;
+    }
+    match frames.pop() {
+        Some(Frame { mark: Mark::Error(fault), .. }) => Some(*fault),
+        Some(frame) => {
+            frames.push(frame);
+            None
+        }
+        None => None,
+    }
+}
+
+async fn next<B: Body>(body: &mut B) -> Option<Result<Bytes, Fault>> {
+    poll_fn(|cx| body.poll_bytes(cx)).await
+}
+
+/// Runs `work` until the timer fires.
+async fn within<R>(
+    timer: Pin<&mut Sleep>,
+    late: FaultKind,
+    work: impl Future<Output = Result<R, Fault>>,
+) -> Result<R, Fault> {
+    tokio::select! {
+        biased;
+        result = work => result,
+        () = timer => Err(Fault::new(late, "the time for this step is over")),
+    }
+}
+
+fn provider(lease: &Lease) -> Result<&dyn headgate_providers::Provider, Fault> {
+    let upstream = &lease.candidate().upstream;
+    upstream.provider.as_deref().ok_or_else(|| {
+        Fault::new(FaultKind::Inexpressible, format!("backend {} speaks no known dialect", upstream.settings.name))
+    })
+}
+

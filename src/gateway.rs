@@ -1,0 +1,100 @@
+//! `Gateway`: all shared state in one struct, `Send + Sync`, made once and handed to every worker.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
+
+use arc_swap::{ArcSwap, Guard};
+use headgate_providers::Bounds;
+
+use crate::auth::Auth;
+use crate::chance::Chance;
+use crate::clock::Clock;
+use crate::config::checked::Settings;
+use crate::metrics::Metrics;
+use crate::pool::Pool;
+
+/// All shared state.
+pub struct Gateway {
+    /// Time.
+    pub clock: Clock,
+    /// Which key serves.
+    pub pool: Pool,
+    /// Who calls.
+    pub auth: Auth,
+    /// What is counted.
+    pub metrics: Metrics,
+    /// Upstream's lists of models.
+    pub models: crate::models::Lists,
+    /// Bytes of request bodies held by all calls.
+    pub buffered: Arc<AtomicUsize>,
+    settings: ArcSwap<Settings>,
+    draining: AtomicBool,
+}
+
+/// Whether the gateway can serve, and if not, why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Readiness {
+    /// It can.
+    Ready,
+    /// It is shutting down.
+    Draining,
+    /// No usable key is configured.
+    NoKeys,
+}
+
+impl Gateway {
+    /// Builds everything from `settings`.
+    ///
+    /// # Errors
+    /// An instrument that cannot be registered: a mistake in [`crate::metrics`].
+    pub fn new(settings: Settings, clock: Clock, chance: Chance) -> Result<Self, prometheus::Error> {
+        let settings = Arc::new(settings);
+        Ok(Self {
+            clock,
+            pool: Pool::new(settings.clone(), clock, chance),
+            auth: Auth::new(&settings),
+            metrics: Metrics::new()?,
+            models: crate::models::Lists::default(),
+            buffered: Arc::default(),
+            settings: ArcSwap::new(settings),
+            draining: AtomicBool::new(false),
+        })
+    }
+
+    /// The current settings.
+    pub fn settings(&self) -> Guard<Arc<Settings>> {
+        self.settings.load()
+    }
+
+    /// Swaps the settings: calls under way finish on the old ones, state is kept by id.
+    pub fn reload(&self, settings: Settings) {
+        let settings = Arc::new(settings);
+        self.auth.reload(&settings);
+        self.pool.reload(settings.clone());
+        self.models.forget();
+        self.settings.store(settings);
+    }
+
+    /// Bounds of what a decoder holds.
+    #[must_use]
+    pub fn bounds(&self) -> Bounds {
+        let relay = &self.settings().relay;
+        Bounds { event_bytes: relay.max_event_bytes, answer_bytes: relay.max_answer_bytes }
+    }
+
+    /// Whether it can serve.
+    #[must_use]
+    pub fn readiness(&self) -> Readiness {
+        if self.draining.load(Relaxed) {
+            return Readiness::Draining;
+        }
+        let table = self.pool.table();
+        let usable = table.seats().any(|(up, seat)| up.provider.is_some() && seat.health.is_enabled());
+        if usable { Readiness::Ready } else { Readiness::NoKeys }
+    }
+
+    /// Shutdown has begun: `/readyz` says so from now on.
+    pub fn drain(&self) {
+        self.draining.store(true, Relaxed);
+    }
+}

@@ -1,0 +1,270 @@
+//! awc behind [`Transport`]: one `Links` per worker, one pair of clients per backend.
+//!
+//! HTTP/1.1, no redirects (a credential would travel), no decompression, no pool limit (admission is the limit), no timeouts
+//! of awc's own (ours are the attempt's). Large bodies go out in slices, for awc copies what it is given.
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::io;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use actix_web::body::{BodySize, MessageBody};
+use actix_web::http::header::{HeaderName, HeaderValue};
+use actix_web::http::uri::{Authority, PathAndQuery, Scheme};
+use actix_web::http::{self, Uri};
+use awc::error::{ConnectError, PayloadError, SendRequestError};
+use bytes::Bytes;
+use futures_util::Stream as _;
+use headgate_providers::{Fault, FaultKind, Headers, Method, WireHead, WireRequest};
+
+use super::connector::{Dial, DialError};
+use super::wire_io::{Broken, WireIo};
+use crate::config::checked::{Backend, BaseUrl};
+use crate::gateway::Gateway;
+use crate::transport::{Body, Transport};
+
+/// How long an idle upstream connection is kept, and how long any is used.
+const KEEP_ALIVE: Duration = Duration::from_secs(90);
+const LIFETIME: Duration = Duration::from_secs(600);
+/// Slices in which a body is handed to awc, bytes.
+const SLICE: usize = 64 * 1024;
+
+/// The upstream connections of one worker.
+#[derive(Clone)]
+pub struct Links {
+    gateway: Arc<Gateway>,
+    links: Rc<RefCell<Vec<Rc<Link>>>>,
+}
+
+struct Link {
+    backend: RefCell<Arc<Backend>>,
+    authority: Authority,
+    host: HeaderValue,
+    /// Reuses idle connections.
+    pooled: awc::Client,
+    /// Always dials.
+    fresh: awc::Client,
+}
+
+impl Links {
+    /// No connections yet.
+    #[must_use]
+    pub fn new(gateway: Arc<Gateway>) -> Self {
+        Self { gateway, links: Rc::default() }
+    }
+
+    /// The link to `backend`, made on first use. A reload that leaves the address as it was keeps its connections.
+    fn link(&self, backend: &Arc<Backend>) -> Result<Rc<Link>, Fault> {
+        let mut links = self.links.borrow_mut();
+        if let Some(link) = links.iter().find(|link| Arc::ptr_eq(&link.backend.borrow(), backend)) {
+            return Ok(link.clone());
+        }
+        if let Some(link) = links.iter().find(|link| same_wire(&link.backend.borrow(), backend)) {
+            *link.backend.borrow_mut() = backend.clone();
+            return Ok(link.clone());
+        }
+        links.retain(|link| link.backend.borrow().name != backend.name);
+        let link = Rc::new(Link::new(&self.gateway, backend)?);
+        links.push(link.clone());
+        Ok(link)
+    }
+}
+
+/// Whether connections made for `old` serve `new`.
+fn same_wire(old: &Backend, new: &Backend) -> bool {
+    let proxy = |backend: &Backend| {
+        backend.proxy.as_ref().map(|proxy| {
+            let authorization = proxy.authorization.as_ref().map(|secret| secret.expose().to_owned());
+            (proxy.host.clone(), proxy.port, authorization)
+        })
+    };
+    old.name == new.name
+        && old.base_url == new.base_url
+        && old.ca_pem == new.ca_pem
+        && old.deadlines.connect == new.deadlines.connect
+        && proxy(old) == proxy(new)
+}
+
+impl Link {
+    fn new(gateway: &Arc<Gateway>, backend: &Arc<Backend>) -> Result<Self, Fault> {
+        let unusable = |detail: String| Fault::new(FaultKind::Connect, detail);
+        let url: BaseUrl =
+            backend.base_url.clone().ok_or_else(|| unusable(format!("backend {} has no address", backend.name)))?;
+        let authority = url.authority();
+        let host =
+            HeaderValue::from_str(&authority).map_err(|_| unusable("the host is no header value".to_owned()))?;
+        let dial = Dial::new(gateway.clone(), backend, url).map_err(|error| unusable(error.to_string()))?;
+        let client = |keep_alive| {
+            let connector = awc::Connector::new()
+                .connector::<Dial, WireIo>(dial.clone())
+                .limit(0)
+                .timeout(backend.deadlines.connect + Duration::from_secs(1))
+                .conn_keep_alive(keep_alive)
+                .conn_lifetime(LIFETIME)
+                .disconnect_timeout(Duration::from_millis(500));
+            awc::Client::builder()
+                .connector(connector)
+                .disable_redirects()
+                .disable_timeout()
+                .no_default_headers()
+                .finish()
+        };
+        // The pool's key: the port keeps two backends of one name server apart in awc's eyes as in ours.
+        let authority = authority.parse().map_err(|_| unusable("the host is no URI authority".to_owned()))?;
+        let (pooled, fresh) = (client(KEEP_ALIVE), client(Duration::ZERO));
+        Ok(Self { backend: RefCell::new(backend.clone()), authority, host, pooled, fresh })
+    }
+}
+
+impl Transport for Links {
+    type Body = WireBody;
+
+    async fn send(
+        &self,
+        backend: &Arc<Backend>,
+        request: WireRequest,
+        fresh: bool,
+    ) -> Result<(WireHead, WireBody), Fault> {
+        let link = self.link(backend)?;
+        let client = if fresh { &link.fresh } else { &link.pooled };
+        let method = match request.method {
+            Method::Get => http::Method::GET,
+            Method::Post => http::Method::POST,
+        };
+        let mut outgoing = client.request(method, uri(&link.authority, &request.path)?);
+        let headers = outgoing.headers_mut();
+        headers.insert(http::header::HOST, link.host.clone());
+        for (name, value) in request.headers.iter() {
+            let name = HeaderName::from_bytes(name.as_bytes());
+            let value = HeaderValue::from_maybe_shared(value.clone());
+            let (Ok(name), Ok(value)) = (name, value) else {
+                return Err(Fault::new(FaultKind::Inexpressible, "a header cannot be sent"));
+            };
+            headers.append(name, value);
+        }
+        let size = request.body_len();
+        let sending = if request.method == Method::Get {
+            outgoing.send()
+        } else {
+            outgoing.send_body(Slices { left: request.body.into(), size: size as u64 })
+        };
+        let answer = sending.await.map_err(|error| send_fault(&error, size))?;
+        let head = head(&answer);
+        if head.status < 200 {
+            return Err(Fault::new(FaultKind::Malformed, "an interim answer that nobody asked for"));
+        }
+        let framed = head.headers.has("content-length") || head.headers.has("transfer-encoding");
+        if !framed && !matches!(head.status, 204 | 304) {
+            return Err(Fault::new(FaultKind::Malformed, "the answer has neither length nor chunks"));
+        }
+        Ok((head, WireBody { answer, ended: false }))
+    }
+}
+
+fn uri(authority: &Authority, path: &str) -> Result<Uri, Fault> {
+    let path = PathAndQuery::from_maybe_shared(Bytes::copy_from_slice(path.as_bytes()))
+        .map_err(|_| Fault::new(FaultKind::Inexpressible, "the path cannot be sent"))?;
+    let mut parts = http::uri::Parts::default();
+    // TLS is the connector's business; awc must use its plain pool.
+    parts.scheme = Some(Scheme::HTTP);
+    parts.authority = Some(authority.clone());
+    parts.path_and_query = Some(path);
+    Uri::from_parts(parts).map_err(|_| Fault::new(FaultKind::Inexpressible, "the URI cannot be sent"))
+}
+
+fn head<S>(answer: &awc::ClientResponse<S>) -> WireHead {
+    let mut headers = Headers::with_capacity(answer.headers().len());
+    for (name, value) in answer.headers() {
+        headers.push(name.as_str().to_owned(), Bytes::copy_from_slice(value.as_bytes()));
+    }
+    WireHead { status: answer.status().as_u16(), headers }
+}
+
+/// A request body, handed out in slices.
+struct Slices {
+    left: VecDeque<Bytes>,
+    size: u64,
+}
+
+impl MessageBody for Slices {
+    type Error = io::Error;
+
+    fn size(&self) -> BodySize {
+        BodySize::Sized(self.size)
+    }
+
+    fn poll_next(
+        mut self: std::pin::Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Bytes, io::Error>>> {
+        let Some(mut front) = self.left.pop_front() else { return Poll::Ready(None) };
+        if front.len() > SLICE {
+            let slice = front.split_to(SLICE);
+            self.left.push_front(front);
+            return Poll::Ready(Some(Ok(slice)));
+        }
+        Poll::Ready(Some(Ok(front)))
+    }
+}
+
+/// The body of an upstream answer.
+pub struct WireBody {
+    answer: awc::ClientResponse,
+    ended: bool,
+}
+
+impl Body for WireBody {
+    fn poll_bytes(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Fault>>> {
+        if self.ended {
+            return Poll::Ready(None);
+        }
+        let next = std::task::ready!(std::pin::Pin::new(&mut self.answer).poll_next(cx));
+        self.ended = !matches!(next, Some(Ok(_)));
+        Poll::Ready(next.map(|read| read.map_err(payload_fault)))
+    }
+}
+
+fn payload_fault(error: PayloadError) -> Fault {
+    let kind = match &error {
+        PayloadError::Io(_) | PayloadError::Incomplete(_) => FaultKind::Truncated,
+        _ => FaultKind::Malformed,
+    };
+    Fault::new(kind, error.to_string())
+}
+
+fn send_fault(error: &SendRequestError, body_size: usize) -> Fault {
+    let kind = match error {
+        SendRequestError::Connect(ConnectError::Io(error)) => io_kind(error),
+        SendRequestError::Connect(ConnectError::Disconnected) => FaultKind::Reset,
+        SendRequestError::Connect(_) => FaultKind::Connect,
+        SendRequestError::Send(error) => io_kind(error),
+        SendRequestError::Response(actix_http::error::ParseError::Io(error)) => io_kind(error),
+        SendRequestError::Response(_) => FaultKind::Malformed,
+        _ => FaultKind::Reset,
+    };
+    // A small body fits the socket's buffers: nobody refuses its upload, the connection just broke.
+    let small = kind == FaultKind::UploadRefused && body_size <= SLICE;
+    Fault::new(if small { FaultKind::Reset } else { kind }, error.to_string())
+}
+
+fn io_kind(error: &io::Error) -> FaultKind {
+    let inner = error.get_ref();
+    if let Some(broken) = inner.and_then(|inner| inner.downcast_ref::<Broken>()) {
+        return match broken {
+            Broken::Stale => FaultKind::StaleConnection,
+            Broken::NoAnswer => FaultKind::Reset,
+            Broken::UploadRefused => FaultKind::UploadRefused,
+            Broken::Truncated => FaultKind::Truncated,
+        };
+    }
+    match inner.and_then(|inner| inner.downcast_ref::<DialError>()) {
+        Some(DialError::Tls(_)) => FaultKind::Tls,
+        Some(DialError::Dns(_) | DialError::Tcp(_) | DialError::TimedOut(_) | DialError::Proxy(_)) => {
+            FaultKind::Connect
+        }
+        None => FaultKind::Reset,
+    }
+}

@@ -1,0 +1,159 @@
+//! The edge: actix-web serves callers, awc reaches upstreams. No dialect and no decision lives here.
+//!
+//! Two servers: the data plane with its workers, and the admin plane, which stops last so that metrics stay readable while
+//! streams drain.
+
+mod body;
+mod client;
+mod connector;
+mod ingress;
+mod messages;
+mod models;
+mod ops;
+mod respond;
+pub mod tls;
+mod wire_io;
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix_web::dev::Server;
+use actix_web::rt::net::TcpStream;
+use actix_web::web::{self, Data};
+use actix_web::{App, HttpRequest, HttpServer};
+use socket2::SockRef;
+
+use crate::gateway::Gateway;
+
+use client::Links;
+use messages::Edge;
+
+/// Idle time after which a caller's connection is closed; longer than the front load balancers' usual 60 s.
+const KEEP_ALIVE: Duration = Duration::from_secs(75);
+/// Longest time for a request's head to come.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
+/// Connections waiting to be accepted.
+const BACKLOG: i32 = 2048;
+
+/// The two servers, bound but not yet running.
+pub struct Servers {
+    /// Serves callers.
+    pub data: Server,
+    /// Serves operators.
+    pub admin: Server,
+    /// Where callers are served; the port is known even if 0 was asked for.
+    pub data_address: SocketAddr,
+    /// Where operators are served.
+    pub admin_address: SocketAddr,
+}
+
+/// Runs a server on a listener, with TLS where it is configured; actix names the server's type in no way that a function
+/// could take.
+macro_rules! run {
+    ($server:expr, $listener:expr, $tls:expr) => {
+        match $tls {
+            None => $server.listen($listener).map(HttpServer::run),
+            Some(tls) => tls::server_config(tls)
+                .map_err(io::Error::other)
+                .and_then(|config| $server.listen_rustls_0_23($listener, config))
+                .map(HttpServer::run),
+        }
+    };
+}
+
+/// Binds both listeners.
+///
+/// # Errors
+/// An address that cannot be bound, or TLS that cannot be set up.
+pub fn bind(gateway: &Arc<Gateway>) -> io::Result<Servers> {
+    tls::install();
+    let settings = gateway.settings();
+    let server = &settings.server;
+    let data_listener = listen(server.listen)?;
+    let admin_listener = listen(server.admin_listen)?;
+    let data_address = data_listener.local_addr()?;
+    let admin_address = admin_listener.local_addr()?;
+    let stall = settings.deadlines.write_stall;
+    let grace = server.drain_timeout.as_secs().max(1);
+
+    let shared = gateway.clone();
+    let data = HttpServer::new(move || {
+        let links = Links::new(shared.clone());
+        App::new()
+            .app_data(Data::new(Edge { gateway: shared.clone(), links }))
+            .app_data(Data::new(shared.clone()))
+            .configure(data_routes)
+    })
+    .workers(server.workers)
+    .backlog(u32::try_from(BACKLOG).unwrap_or(1024))
+    .keep_alive(KEEP_ALIVE)
+    .client_request_timeout(HEAD_TIMEOUT)
+    .tcp_nodelay(true)
+    .h1_allow_half_closed(false)
+    .worker_max_blocking_threads(2)
+    .shutdown_timeout(grace)
+    .disable_signals()
+    .on_connect(move |io, _| bound_stall(io, stall));
+    let data = run!(data, data_listener, &server.tls)?;
+
+    let shared = gateway.clone();
+    let admin = HttpServer::new(move || App::new().app_data(Data::new(shared.clone())).configure(admin_routes))
+        .workers(1)
+        .tcp_nodelay(true)
+        .h1_allow_half_closed(false)
+        .shutdown_timeout(2)
+        .disable_signals();
+    let admin = run!(admin, admin_listener, &server.admin_tls)?;
+    Ok(Servers { data, admin, data_address, admin_address })
+}
+
+fn data_routes(app: &mut web::ServiceConfig) {
+    app.service(only("/v1/messages", "POST", web::post().to(messages::messages)))
+        .service(only("/v1/messages/count_tokens", "POST", web::post().to(messages::count_tokens)))
+        .service(only("/v1/models", "GET", web::get().to(models::list)))
+        .service(only("/v1/models/{id}", "GET", web::get().to(models::get)))
+        .route("/healthz", web::get().to(ops::healthz))
+        .route("/readyz", web::get().to(ops::readyz))
+        .default_service(web::to(ops::not_found));
+}
+
+fn admin_routes(app: &mut web::ServiceConfig) {
+    app.route("/metrics", web::get().to(ops::metrics))
+        .route("/healthz", web::get().to(ops::healthz))
+        .route("/readyz", web::get().to(ops::readyz));
+}
+
+/// A path that takes one method; every other is told so.
+fn only(path: &'static str, method: &'static str, route: actix_web::Route) -> actix_web::Resource {
+    web::resource(path).route(route).default_service(web::to(
+        move |edge: Data<Edge>, request: HttpRequest, payload: web::Payload| async move {
+            ops::method_not_allowed(&edge, &request, payload, method).await
+        },
+    ))
+}
+
+fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = socket2::Socket::new(
+        socket2::Domain::for_address(address),
+        socket2::Type::STREAM,
+        Some(socket2::Protocol::TCP),
+    )?;
+    socket.set_reuse_address(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    socket.set_nonblocking(true)?;
+    Ok(socket.into())
+}
+
+/// A caller who takes no bytes for `stall` is cut by the kernel: actix only stops polling us.
+fn bound_stall(io: &dyn std::any::Any, stall: Duration) {
+    type Tls = actix_tls::accept::rustls_0_23::TlsStream<TcpStream>;
+    let tcp = io.downcast_ref::<TcpStream>().or_else(|| io.downcast_ref::<Tls>().map(|tls| tls.get_ref().0));
+    if let Some(tcp) = tcp
+        && let Err(error) = SockRef::from(tcp).set_tcp_user_timeout(Some(stall))
+    {
+        tracing::debug!(%error, "the write-stall limit cannot be set on a connection");
+    }
+}

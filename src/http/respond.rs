@@ -1,0 +1,110 @@
+//! Answers: a [`Failure`] in the API's own envelope, a [`Reply`](crate::reply::Reply)'s head with its headers.
+
+use actix_web::HttpResponse;
+use actix_web::body::BoxBody;
+use actix_web::http::StatusCode;
+use actix_web::http::header::{self, HeaderName, HeaderValue};
+use actix_web::web::Payload;
+use bytes::Bytes;
+use headgate_providers::{Headers, anthropic, reply_header_passes};
+
+use super::body::EarlyAnswer;
+use crate::failure::{Failure, FailureKind, whole_seconds};
+use crate::gateway::Gateway;
+use crate::settle::Record;
+
+/// A status from its number; what is none is our own fault.
+#[must_use]
+pub fn status(number: u16) -> StatusCode {
+    StatusCode::from_u16(number).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+}
+
+/// Appends `headers` to an answer.
+pub fn put<B>(response: &mut HttpResponse<B>, headers: &Headers) {
+    for (name, value) in headers.iter() {
+        let name = HeaderName::from_bytes(name.as_bytes());
+        let value = HeaderValue::from_maybe_shared(value.clone());
+        if let (Ok(name), Ok(value)) = (name, value) {
+            response.headers_mut().append(name, value);
+        }
+    }
+}
+
+/// The sentence a failure tells where upstream's own body cannot be sent.
+#[must_use]
+pub fn message(failure: &Failure) -> String {
+    match &failure.kind {
+        FailureKind::Passed(answer) if !answer.body.is_empty() => {
+            #[derive(serde::Deserialize)]
+            struct Envelope {
+                error: Inner,
+            }
+            #[derive(serde::Deserialize)]
+            struct Inner {
+                message: String,
+            }
+            let told = serde_json::from_slice::<Envelope>(&answer.body);
+            told.map_or_else(|_| "The upstream failed.".to_owned(), |envelope| envelope.error.message)
+        }
+        _ => failure.message.clone(),
+    }
+}
+
+/// Tells the caller, closes the record, and reads the rest of an unread upload.
+#[must_use]
+pub fn failure(gateway: &Gateway, mut record: Record, failure: &Failure, unread: Option<Payload>) -> HttpResponse {
+    record.failed(failure);
+    let id = record.id.as_str().to_owned();
+    let (mut headers, body) = match &failure.kind {
+        FailureKind::Passed(answer) => {
+            let expose = gateway.settings().relay.expose_upstream_limits;
+            let mut headers = answer.headers.clone();
+            let own_time = failure.retry_after.is_some();
+            headers.retain(|name| {
+                reply_header_passes(name, expose) && !(own_time && name.starts_with("retry-after"))
+            });
+            if answer.body.is_empty() {
+                headers.retain(|name| name != "content-type" && name != "content-encoding");
+                (headers, anthropic::envelope(failure.error_type(), &failure.message, Some(&id)))
+            } else {
+                (headers, answer.body.clone())
+            }
+        }
+        _ => (Headers::default(), anthropic::envelope(failure.error_type(), &failure.message, Some(&id))),
+    };
+    if !headers.has("content-type") {
+        headers.push("content-type", "application/json");
+    }
+    if !headers.has("request-id") {
+        headers.push("request-id", id);
+    }
+    let most = gateway.settings().relay.retry_after_max.as_secs();
+    if let Some(span) = failure.retry_after {
+        let seconds = whole_seconds(span);
+        headers.push("retry-after", seconds.min(most).to_string());
+        if seconds > most && !headers.has("x-should-retry") {
+            headers.push("x-should-retry", "false");
+        }
+    }
+    if record.attempts > 0 {
+        headers.push("x-headgate-backend", record.backend().to_owned());
+        headers.push("x-headgate-attempts", record.attempts.to_string());
+        headers.push("x-headgate-queue-ms", record.queued.as_millis().to_string());
+    }
+    drop(record);
+    answer(gateway, failure.status(), &headers, body, unread)
+}
+
+fn answer(gateway: &Gateway, number: u16, headers: &Headers, body: Bytes, unread: Option<Payload>) -> HttpResponse {
+    let mut response = match unread {
+        None => HttpResponse::with_body(status(number), BoxBody::new(body)),
+        Some(payload) => {
+            let body = EarlyAnswer::new(gateway, body, payload);
+            let mut response = HttpResponse::with_body(status(number), BoxBody::new(body));
+            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+            response
+        }
+    };
+    put(&mut response, headers);
+    response
+}

@@ -1,0 +1,224 @@
+//! Every instrument, with unit and labels. Label values come from the configuration or from fixed lists only.
+//!
+//! Counters and histograms are fed as things happen; gauges of keys and queue are read from the pool when asked for, so
+//! that they cannot drift.
+
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use prometheus::core::Collector;
+use prometheus::{
+    Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+    TextEncoder,
+};
+
+use crate::clock::Moment;
+use crate::pool::Pool;
+use crate::pool::park::Gate;
+use crate::settle::Record;
+
+/// Bounds of durations, seconds: from microseconds of overhead to minutes of streams.
+const DURATION_BUCKETS: &[f64] = &[
+    0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0,
+    600.0, 1800.0,
+];
+
+/// Every instrument of the process.
+pub struct Metrics {
+    registry: Registry,
+    requests: IntCounterVec,
+    duration: HistogramVec,
+    first_token: Histogram,
+    queue_wait: Histogram,
+    attempts: IntCounterVec,
+    failovers: IntCounterVec,
+    tokens: [IntCounter; 4],
+    connects: IntCounterVec,
+    reloads: IntCounterVec,
+    in_flight: IntGaugeVec,
+    key_state: IntGaugeVec,
+    parked_until: prometheus::GaugeVec,
+    queue_depth: IntGauge,
+}
+
+impl Metrics {
+    /// Registers every instrument.
+    ///
+    /// # Errors
+    /// Two instruments of one name: a mistake in this file.
+    pub fn new() -> Result<Self, prometheus::Error> {
+        let registry = Registry::new_custom(Some("headgate".to_owned()), None)?;
+        let tokens = counters(&registry, "tokens_total", "Tokens as upstream counted them.", &["direction"])?;
+        let direction = |name: &str| tokens.with_label_values(&[name]);
+        Ok(Self {
+            requests: counters(&registry, "requests_total", "Requests answered.", &[
+                "operation",
+                "status",
+                "outcome",
+            ])?,
+            duration: registered(
+                &registry,
+                HistogramVec::new(
+                    HistogramOpts::new("request_duration_seconds", "From the head of a request to its end.")
+                        .buckets(DURATION_BUCKETS.to_vec()),
+                    &["operation", "stream"],
+                ),
+            )?,
+            first_token: histogram(
+                &registry,
+                "time_to_first_token_seconds",
+                "From the head of a request to its first content.",
+            )?,
+            queue_wait: histogram(&registry, "queue_wait_seconds", "Time spent waiting for a key, of those that waited.")?,
+            attempts: counters(&registry, "attempts_total", "Attempts at a backend by how they ended.", &[
+                "backend", "outcome",
+            ])?,
+            failovers: counters(&registry, "failovers_total", "Moves of a call from one backend to another.", &[
+                "from", "to", "cause",
+            ])?,
+            tokens: [
+                direction("input"),
+                direction("output"),
+                direction("cache_read"),
+                direction("cache_written"),
+            ],
+            connects: counters(&registry, "connects_total", "Connections made to a backend.", &["backend", "outcome"])?,
+            reloads: counters(&registry, "reloads_total", "Configuration reloads.", &["outcome"])?,
+            in_flight: gauges(&registry, "key_in_flight", "Requests under way with a key.", &["backend", "key"])?,
+            key_state: gauges(
+                &registry,
+                "key_state",
+                "1 for the state a key is in: ready, parked, probing, disabled.",
+                &["backend", "key", "state"],
+            )?,
+            parked_until: registered(
+                &registry,
+                prometheus::GaugeVec::new(
+                    Opts::new("parked_until_seconds", "Seconds until a key's longest park ends; 0 when not parked."),
+                    &["backend", "key"],
+                ),
+            )?,
+            queue_depth: registered(&registry, IntGauge::new("queue_depth", "Calls waiting for a key."))?,
+            registry,
+        })
+    }
+
+    /// A request ended.
+    pub fn request(&self, record: &Record, duration: Duration, first_content: Option<Duration>) {
+        let mut digits = [0; 3];
+        let status = three_digits(record.status, &mut digits);
+        self.requests.with_label_values(&[record.operation, status, record.outcome.name()]).inc();
+        let stream = if record.stream { "true" } else { "false" };
+        self.duration.with_label_values(&[record.operation, stream]).observe(duration.as_secs_f64());
+        if let Some(first_content) = first_content {
+            self.first_token.observe(first_content.as_secs_f64());
+        }
+        if !record.queued.is_zero() {
+            self.queue_wait.observe(record.queued.as_secs_f64());
+        }
+        let usage = &record.usage;
+        let counts = [usage.input, usage.output, usage.cache_read, usage.cache_written()];
+        for (counter, count) in self.tokens.iter().zip(counts) {
+            if count > 0 {
+                counter.inc_by(count);
+            }
+        }
+    }
+
+    /// An attempt at `backend` ended.
+    pub fn attempt(&self, backend: &str, outcome: &str) {
+        self.attempts.with_label_values(&[backend, outcome]).inc();
+    }
+
+    /// A call moved to another backend because of `cause`.
+    pub fn failover(&self, from: &str, to: &str, cause: &str) {
+        self.failovers.with_label_values(&[from, to, cause]).inc();
+    }
+
+    /// A connection to `backend` was made, or could not be.
+    pub fn connect(&self, backend: &str, outcome: &str) {
+        self.connects.with_label_values(&[backend, outcome]).inc();
+    }
+
+    /// The configuration was reloaded, or a reload was rejected.
+    pub fn reload(&self, outcome: &str) {
+        self.reloads.with_label_values(&[outcome]).inc();
+    }
+
+    /// All of it in Prometheus's text format, gauges read from `pool` at `now`.
+    ///
+    /// # Errors
+    /// An instrument that cannot be written: a mistake in this file.
+    pub fn text(&self, pool: &Pool, now: Moment) -> Result<String, prometheus::Error> {
+        self.in_flight.reset();
+        self.key_state.reset();
+        self.parked_until.reset();
+        self.queue_depth.set(i64::try_from(pool.waiting()).unwrap_or(i64::MAX));
+        for (upstream, seat) in pool.table().seats() {
+            let labels = [upstream.settings.name.as_str(), seat.id.name.as_str()];
+            self.in_flight
+                .with_label_values(&labels)
+                .set(i64::from(seat.health.in_flight.load(Relaxed)));
+            let (state, remaining) = seat.state(now);
+            self.key_state.with_label_values(&[labels[0], labels[1], state]).set(1);
+            self.parked_until.with_label_values(&labels).set(remaining.as_secs_f64());
+        }
+        TextEncoder::new().encode_to_string(&self.registry.gather())
+    }
+}
+
+impl crate::pool::table::Seat {
+    /// The key's state as a fixed name, with the time its longest park has left.
+    #[must_use]
+    pub fn state(&self, now: Moment) -> (&'static str, Duration) {
+        if !self.health.is_enabled() {
+            return ("disabled", Duration::ZERO);
+        }
+        let classes = self.health.classes().into_iter().chain(self.group.classes());
+        let parks = classes.map(|(_, park)| park).chain([self.health.park.clone(), self.group.park.clone()]);
+        let mut state = ("ready", Duration::ZERO);
+        for park in parks {
+            match park.gate(now) {
+                Gate::Open | Gate::Probe => {}
+                Gate::Probing if state.1.is_zero() => state.0 = "probing",
+                Gate::Probing => {}
+                Gate::Until(until) => state = ("parked", state.1.max(until.since(now))),
+            }
+        }
+        state
+    }
+}
+
+fn three_digits(status: u16, digits: &mut [u8; 3]) -> &str {
+    for (place, digit) in [100, 10, 1].into_iter().zip(digits.iter_mut()) {
+        *digit = b'0' + u8::try_from(status / place % 10).unwrap_or(0);
+    }
+    std::str::from_utf8(digits).unwrap_or("000")
+}
+
+fn registered<C: Collector + Clone + 'static>(
+    registry: &Registry,
+    made: Result<C, prometheus::Error>,
+) -> Result<C, prometheus::Error> {
+    let made = made?;
+    registry.register(Box::new(made.clone()))?;
+    Ok(made)
+}
+
+fn counters(
+    registry: &Registry,
+    name: &str,
+    help: &str,
+    labels: &[&str],
+) -> Result<IntCounterVec, prometheus::Error> {
+    registered(registry, IntCounterVec::new(Opts::new(name, help), labels))
+}
+
+fn gauges(registry: &Registry, name: &str, help: &str, labels: &[&str]) -> Result<IntGaugeVec, prometheus::Error> {
+    registered(registry, IntGaugeVec::new(Opts::new(name, help), labels))
+}
+
+fn histogram(registry: &Registry, name: &str, help: &str) -> Result<Histogram, prometheus::Error> {
+    let opts = HistogramOpts::new(name, help).buckets(DURATION_BUCKETS.to_vec());
+    registered(registry, Histogram::with_opts(opts))
+}

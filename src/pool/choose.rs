@@ -1,0 +1,196 @@
+//! Choosing: the least used healthy key of the first tier that has one.
+//!
+//! Pure: a plan, what the call has tried, and the time go in; a candidate or a shortage comes out. The order of preference
+//! is: a key no fault of this call speaks against (another group, another backend first), then the tier, then
+//! the smallest `(in_flight + 1) / weight`, then the least recently used.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+
+use headgate_providers::{Blame, FaultKind};
+
+use super::health::{Group, Health};
+use super::park::Gate;
+use super::table::{Candidate, Plan, Upstream};
+use crate::clock::Moment;
+
+/// What a call's earlier attempts say about the next choice.
+#[derive(Default)]
+pub struct Avoid {
+    /// Keys tried, each with the end of the park its attempt incurred, if it did.
+    pub tried: Vec<(Arc<Health>, Option<Moment>)>,
+    /// Groups to leave for last.
+    pub groups: Vec<Arc<Group>>,
+    /// Backends to leave for last.
+    pub upstreams: Vec<Arc<Upstream>>,
+    /// Backends never to be asked again by this call.
+    pub excluded: Vec<Arc<Upstream>>,
+    /// Only the first tier may serve.
+    pub first_tier_only: bool,
+}
+
+/// Where a candidate stands in its plan.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// Index of the tier.
+    pub tier: usize,
+    /// Index within the tier.
+    pub index: usize,
+}
+
+/// Why nothing can be leased now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shortage {
+    /// The earliest moment a candidate becomes free; `None` where that hangs on a probe under way, or on nothing.
+    pub free_at: Option<Moment>,
+    /// Whether a probe under way may free a candidate.
+    pub probing: bool,
+    /// What kept the candidates away.
+    pub cause: Cause,
+}
+
+/// What kept the candidates away; the most tellable wins, in this order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Cause {
+    /// No key is configured or enabled for the model.
+    NoKey,
+    /// Every candidate was tried by this call.
+    Tried,
+    /// Parked for reasons of keys and groups that are no rate limit.
+    Parked,
+    /// Parked after overload.
+    Overloaded,
+    /// Parked by rate limits.
+    RateLimited,
+}
+
+/// Chooses at `now`. While a tier is short only for a time that ends by `spill_until`, later tiers are not asked.
+///
+/// # Errors
+/// The [`Shortage`] when no candidate may be used now.
+pub fn choose(plan: &Plan, avoid: &Avoid, now: Moment, spill_until: Moment) -> Result<Place, Shortage> {
+    let mut best: Option<(Rank, Place)> = None;
+    let mut shortage = Shortage { free_at: None, probing: false, cause: Cause::NoKey };
+    for (tier, candidates) in plan.tiers.iter().enumerate() {
+        let mut short = false;
+        for (index, candidate) in candidates.iter().enumerate() {
+            match standing(candidate, avoid, now) {
+                Standing::Eligible => {
+                    let rank = Rank::of(candidate, avoid, tier);
+                    if best.as_ref().is_none_or(|(found, _)| rank.beats(found)) {
+                        best = Some((rank, Place { tier, index }));
+                    }
+                }
+                Standing::Until(free_at, cause) => {
+                    shortage.free_at = Some(shortage.free_at.map_or(free_at, |soonest| soonest.min(free_at)));
+                    shortage.cause = shortage.cause.max(cause);
+                    short |= free_at <= spill_until;
+                }
+                Standing::Probing(cause) => {
+                    shortage.probing = true;
+                    shortage.cause = shortage.cause.max(cause);
+                    short |= now < spill_until;
+                }
+                Standing::Tried => shortage.cause = shortage.cause.max(Cause::Tried),
+                Standing::Off => {}
+            }
+        }
+        let found = best.as_ref().is_some_and(|(rank, _)| rank.spoken_against == 0);
+        if found || avoid.first_tier_only {
+            break;
+        }
+        if short && best.is_none() {
+            return Err(shortage);
+        }
+    }
+    best.map(|(_, place)| place).ok_or(shortage)
+}
+
+enum Standing {
+    Eligible,
+    Until(Moment, Cause),
+    Probing(Cause),
+    Tried,
+    Off,
+}
+
+fn standing(candidate: &Candidate, avoid: &Avoid, now: Moment) -> Standing {
+    let health = &candidate.seat.health;
+    if !health.is_enabled() {
+        return Standing::Off;
+    }
+    let tried = avoid.tried.iter().rev().find(|(tried, _)| Arc::ptr_eq(tried, health));
+    let excluded = avoid.excluded.iter().any(|upstream| Arc::ptr_eq(upstream, &candidate.upstream));
+    // A key tried before may be tried again only once a park that this call incurred has passed.
+    if excluded || matches!(tried, Some((_, None))) {
+        return Standing::Tried;
+    }
+    let mut until = None;
+    let mut probing = None;
+    for park in candidate.parks.iter().chain([&candidate.missing]) {
+        match park.gate(now) {
+            Gate::Open | Gate::Probe => {}
+            Gate::Probing => probing = Some(park),
+            Gate::Until(end) => {
+                if until.is_none_or(|(latest, _)| latest < end) {
+                    until = Some((end, park));
+                }
+            }
+        }
+    }
+    match (until, probing) {
+        (Some((end, park)), _) => Standing::Until(end, cause(park.notice().map(|notice| notice.reason))),
+        (None, Some(park)) => Standing::Probing(cause(park.notice().map(|notice| notice.reason))),
+        (None, None) => match tried {
+            Some((_, Some(end))) if now < *end => Standing::Tried,
+            _ => Standing::Eligible,
+        },
+    }
+}
+
+/// What a park for `reason` means to a call that cannot be served.
+fn cause(reason: Option<FaultKind>) -> Cause {
+    match reason.map(FaultKind::blame) {
+        Some(Blame::GroupClass) => Cause::RateLimited,
+        Some(Blame::Capacity) => Cause::Overloaded,
+        Some(
+            Blame::Caller
+            | Blame::Key
+            | Blame::Group
+            | Blame::Model
+            | Blame::BackendModel
+            | Blame::Backend
+            | Blame::Nobody,
+        )
+        | None => Cause::Parked,
+    }
+}
+
+struct Rank {
+    spoken_against: u8,
+    tier: usize,
+    load: f64,
+    last_used: u64,
+}
+
+impl Rank {
+    fn of(candidate: &Candidate, avoid: &Avoid, tier: usize) -> Self {
+        let seat = &candidate.seat;
+        let group = avoid.groups.iter().any(|group| Arc::ptr_eq(group, &seat.group));
+        let upstream = avoid.upstreams.iter().any(|upstream| Arc::ptr_eq(upstream, &candidate.upstream));
+        Self {
+            spoken_against: u8::from(upstream) * 2 + u8::from(group),
+            tier,
+            load: f64::from(seat.health.in_flight.load(Relaxed) + 1) / seat.weight,
+            last_used: seat.health.last_used.load(Relaxed),
+        }
+    }
+
+    fn beats(&self, other: &Self) -> bool {
+        (self.spoken_against, self.tier)
+            .cmp(&(other.spoken_against, other.tier))
+            .then(self.load.total_cmp(&other.load))
+            .then(self.last_used.cmp(&other.last_used))
+            .is_lt()
+    }
+}

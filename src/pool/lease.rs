@@ -1,0 +1,182 @@
+//! `Lease`: the right to send one request with one key. RAII: dropping it on whatever path counts the key down, frees the
+//! probes it held and wakes those who wait.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use headgate_providers::{Blame, Fault, FaultKind};
+
+use super::Shared;
+use super::choose::Place;
+use super::park::{Park, Sentence, Verdict};
+use super::table::{Candidate, Plan, Scope};
+use crate::clock::Moment;
+use crate::config::checked;
+
+/// How many parks concern a candidate: four scopes and the missing model.
+const PARKS: usize = 5;
+
+/// The right to send one request with one key.
+pub struct Lease {
+    shared: Arc<Shared>,
+    plan: Arc<Plan>,
+    place: Place,
+    windows: [u32; PARKS],
+    probes: [bool; PARKS],
+}
+
+/// Blame that waits for proof: a refusal by a key that may have been the request's own fault.
+pub struct Deferred {
+    park: Arc<Park>,
+    window: u32,
+    verdict: Verdict,
+}
+
+impl Lease {
+    /// Takes the candidate at `place`: counts it up and takes the probes its parks offer. Called under the pool's lock.
+    pub(super) fn take(shared: &Arc<Shared>, plan: Arc<Plan>, place: Place, uses: u64, now: Moment) -> Self {
+        let candidate = &plan.tiers[place.tier][place.index];
+        candidate.seat.health.in_flight.fetch_add(1, Relaxed);
+        candidate.seat.health.last_used.store(uses, Relaxed);
+        let mut windows = [0; PARKS];
+        let mut probes = [false; PARKS];
+        for (index, park) in parks(candidate).enumerate() {
+            windows[index] = park.window();
+            probes[index] = park.take_probe(now);
+        }
+        Self { shared: shared.clone(), plan, place, windows, probes }
+    }
+
+    /// The key and its backend.
+    #[must_use]
+    pub fn candidate(&self) -> &Candidate {
+        &self.plan.tiers[self.place.tier][self.place.index]
+    }
+
+    /// The plan it was taken from.
+    #[must_use]
+    pub fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    /// Upstream answered well: every probe this lease held is passed, and those who wait for it may go.
+    pub fn absolve(&mut self) {
+        let mut opened = false;
+        for (index, park) in parks(self.plan_candidate()).enumerate() {
+            if self.probes[index] {
+                park.absolve(self.windows[index]);
+                opened = true;
+            }
+        }
+        self.probes = [false; PARKS];
+        if opened {
+            self.shared.changed();
+        }
+    }
+
+    /// Parks what `fault` blames. Returns until when, or `None` where nothing new is parked.
+    pub fn blame(&self, fault: &Fault, now: Moment) -> Option<Moment> {
+        let (index, verdict) = self.sentence(fault)?;
+        let park = parks(self.candidate()).nth(index)?;
+        park.sentence(now, self.windows[index], verdict, self.shared.chance.fraction())
+    }
+
+    /// The same blame, kept for later.
+    #[must_use]
+    pub fn defer(&self, fault: &Fault) -> Option<Deferred> {
+        let (index, verdict) = self.sentence(fault)?;
+        let park = parks(self.candidate()).nth(index)?.clone();
+        Some(Deferred { park, window: self.windows[index], verdict })
+    }
+
+    /// Carries out deferred blame.
+    pub fn carry_out(&self, deferred: &Deferred, now: Moment) {
+        let Deferred { park, window, verdict } = deferred;
+        park.sentence(now, *window, *verdict, self.shared.chance.fraction());
+    }
+
+    /// Which park a fault goes to and for how long; `None` where it parks nothing.
+    fn sentence(&self, fault: &Fault) -> Option<(usize, Verdict)> {
+        let times = &self.candidate().upstream.settings.park;
+        let (index, sentence) = match fault.blame() {
+            Blame::Key if fault.model_only => (Scope::KeyClass as usize, key_fault(times)),
+            Blame::Key => (Scope::Key as usize, key_fault(times)),
+            Blame::Group => (Scope::Group as usize, quota(fault, times)),
+            Blame::GroupClass => (Scope::GroupClass as usize, rate_limit(fault, times)),
+            Blame::Capacity => (Scope::GroupClass as usize, capacity(fault, times)),
+            Blame::Model if self.is_last_with_model() => return None,
+            Blame::Model => (PARKS - 1, Sentence::Rest(times.missing_model)),
+            Blame::Caller | Blame::BackendModel | Blame::Backend | Blame::Nobody => return None,
+        };
+        let source = match sentence {
+            Sentence::Stated { .. } => fault.stated.map(|stated| stated.source),
+            Sentence::Backoff { .. } | Sentence::Rest(_) => None,
+        };
+        Some((index, Verdict { sentence, reason: fault.kind, dimension: fault.dimension, source }))
+    }
+
+    /// Whether no other place of the plan is believed to have the model: the last one is never put aside.
+    fn is_last_with_model(&self) -> bool {
+        let own = &self.candidate().missing;
+        let mut others = self.plan.tiers.iter().flatten().map(|candidate| &candidate.missing);
+        !others.any(|park| !Arc::ptr_eq(park, own) && park.notice().is_none())
+    }
+
+    fn plan_candidate(&self) -> &Candidate {
+        &self.plan.tiers[self.place.tier][self.place.index]
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        let candidate = self.plan_candidate();
+        candidate.seat.health.in_flight.fetch_sub(1, Relaxed);
+        let mut freed = false;
+        for (index, park) in parks(candidate).enumerate() {
+            if self.probes[index] {
+                park.release_probe(self.windows[index]);
+                freed = true;
+            }
+        }
+        if freed {
+            self.shared.changed();
+        }
+    }
+}
+
+fn parks(candidate: &Candidate) -> impl Iterator<Item = &Arc<Park>> {
+    candidate.parks.iter().chain([&candidate.missing])
+}
+
+fn key_fault(times: &checked::Park) -> Sentence {
+    Sentence::Backoff { first: times.key_fault_first, factor: 4, max: times.key_fault_max }
+}
+
+fn rate_limit(fault: &Fault, times: &checked::Park) -> Sentence {
+    match fault.stated {
+        Some(stated) => Sentence::Stated { after: stated.after, buffer: times.retry_after_buffer },
+        None => Sentence::Backoff { first: times.backoff_first, factor: 2, max: times.backoff_max },
+    }
+}
+
+fn quota(fault: &Fault, times: &checked::Park) -> Sentence {
+    match fault.stated {
+        Some(stated) => Sentence::Stated {
+            after: times.quota_max.map_or(stated.after, |max| stated.after.min(max)),
+            buffer: times.retry_after_buffer,
+        },
+        // No date: credit may be topped up, a hold lifted; the key-fault ladder asks rarely but does not give up.
+        None => key_fault(times),
+    }
+}
+
+fn capacity(fault: &Fault, times: &checked::Park) -> Sentence {
+    let rest = if fault.kind == FaultKind::NotReady { times.not_ready } else { times.overloaded };
+    match fault.stated {
+        Some(stated) if stated.after > rest => {
+            Sentence::Stated { after: stated.after, buffer: times.retry_after_buffer }
+        }
+        Some(_) | None => Sentence::Rest(rest.max(Duration::from_millis(1))),
+    }
+}

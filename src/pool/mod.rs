@@ -1,0 +1,128 @@
+//! The pool: which key serves a call.
+//!
+//! [`Pool::lease`] chooses and takes in one step, so that concurrent calls never all pick the same key from the same reading.
+//! [`Pool::wait`] waits for the moment a key frees. Settings come as snapshots ([`table::Table`]), state is kept by id
+//! ([`health::States`]), decisions are pure ([`choose`], [`park`]).
+
+pub mod choose;
+pub mod class;
+pub mod health;
+pub mod lease;
+pub mod park;
+pub mod table;
+pub mod waiting;
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use arc_swap::ArcSwap;
+
+use crate::chance::Chance;
+use crate::clock::{Clock, Moment};
+use crate::config::checked::Settings;
+
+pub use choose::{Avoid, Cause, Shortage};
+pub use lease::{Deferred, Lease};
+pub use table::{Candidate, Plan, Table, Upstream};
+
+use health::States;
+use waiting::Waiting;
+
+/// What leases and waiters share.
+pub struct Shared {
+    /// Jitter.
+    pub chance: Chance,
+    waiting: Arc<Waiting>,
+    /// Counts leases; locked around choosing and taking, so that both are one step.
+    uses: Mutex<u64>,
+}
+
+impl Shared {
+    /// Something changed that may let a waiting call go.
+    pub fn changed(&self) {
+        self.waiting.bell.notify_waiters();
+    }
+}
+
+/// All keys of all backends.
+pub struct Pool {
+    clock: Clock,
+    shared: Arc<Shared>,
+    states: States,
+    table: ArcSwap<Table>,
+}
+
+impl Pool {
+    /// A pool over `settings`.
+    #[must_use]
+    pub fn new(settings: Arc<Settings>, clock: Clock, chance: Chance) -> Self {
+        let states = States::default();
+        let table = Table::build(settings, &states);
+        let shared = Arc::new(Shared { chance, waiting: Arc::default(), uses: Mutex::new(0) });
+        Self { clock, shared, states, table: ArcSwap::new(table) }
+    }
+
+    /// Swaps the settings; state is kept by id.
+    pub fn reload(&self, settings: Arc<Settings>) {
+        self.table.store(Table::build(settings, &self.states));
+        self.shared.changed();
+    }
+
+    /// The current snapshot.
+    #[must_use]
+    pub fn table(&self) -> Arc<Table> {
+        self.table.load_full()
+    }
+
+    /// The plan for a model in the current snapshot; `None` where routes exist and none matches.
+    #[must_use]
+    pub fn plan(&self, model: &str) -> Option<Arc<Plan>> {
+        self.table.load().plan(model)
+    }
+
+    /// Chooses and takes a key.
+    ///
+    /// # Errors
+    /// The [`Shortage`] when none may be used now.
+    pub fn lease(
+        &self,
+        plan: &Arc<Plan>,
+        avoid: &Avoid,
+        now: Moment,
+        spill_until: Moment,
+    ) -> Result<Lease, Shortage> {
+        let mut uses = self.shared.uses.lock().unwrap_or_else(PoisonError::into_inner);
+        let place = choose::choose(plan, avoid, now, spill_until)?;
+        *uses += 1;
+        Ok(Lease::take(&self.shared, plan.clone(), place, *uses, now))
+    }
+
+    /// How many calls wait.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.shared.waiting.calls()
+    }
+
+    /// An operator or a reload changed what may be used: those who wait look again.
+    pub fn changed(&self) {
+        self.shared.changed();
+    }
+
+    /// A place in the queue for a body of `bytes`; `None` when it is full.
+    #[must_use]
+    pub fn join(&self, bytes: usize) -> Option<waiting::Place> {
+        let bounds = &self.table.load().settings.queue;
+        waiting::Place::join(&self.shared.waiting, bytes, bounds.max_waiting, bounds.max_waiting_bytes)
+    }
+
+    /// Waits until `until` or until something changed. Arm it before looking a last time, then await it: a change in
+    /// between is not lost.
+    pub fn bell(&self) -> tokio::sync::futures::Notified<'_> {
+        self.shared.waiting.bell.notified()
+    }
+
+    /// The pool's clock.
+    #[must_use]
+    pub fn clock(&self) -> Clock {
+        self.clock
+    }
+}

@@ -1,0 +1,244 @@
+//! The pool's table: one snapshot of backends and keys with their live state, and a plan per model.
+//!
+//! A plan lists, tier by tier, every key that may serve a model and the parks that concern it, so that a choice is one walk
+//! over ready facts. Plans are made on first use and live as long as the snapshot.
+
+use std::collections::HashMap;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use headgate_providers::anthropic::Anthropic;
+use headgate_providers::{Credential as WireCredential, Provider};
+use sha2::{Digest as _, Sha256};
+
+use super::class::model_class;
+use super::health::{Group, Health, KeyId, States};
+use super::park::Park;
+use crate::config::checked::{
+    AuthScheme, Backend, Credential, Key, ModelPattern, ProviderSettings, Route, Settings, Target,
+};
+
+/// Most models with a remembered plan; beyond it plans are made anew each time.
+const MAX_PLANS: usize = 1024;
+
+/// A backend of this snapshot.
+pub struct Upstream {
+    /// Its settings.
+    pub settings: Arc<Backend>,
+    /// Its dialect; `None` while that dialect is not built.
+    pub provider: Option<Arc<dyn Provider>>,
+    /// Its keys.
+    pub keys: Vec<Arc<Seat>>,
+}
+
+/// A key of this snapshot with its state.
+pub struct Seat {
+    /// Its id.
+    pub id: KeyId,
+    /// Relative share.
+    pub weight: f64,
+    /// The group's name.
+    pub group_name: String,
+    /// What it presents.
+    pub credential: WireCredential,
+    /// Its state.
+    pub health: Arc<Health>,
+    /// Its group's state.
+    pub group: Arc<Group>,
+}
+
+/// A key that may serve a model.
+#[derive(Clone)]
+pub struct Candidate {
+    /// Its backend.
+    pub upstream: Arc<Upstream>,
+    /// The key.
+    pub seat: Arc<Seat>,
+    /// The parks that concern it, by [`Scope`].
+    pub parks: [Arc<Park>; 4],
+    /// The park of the model where upstream said it is missing.
+    pub missing: Arc<Park>,
+    /// Upstream's name for the model.
+    pub upstream_model: Arc<str>,
+    /// The model class within the group.
+    pub class: Arc<str>,
+}
+
+/// What a park covers; the index into [`Candidate::parks`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(usize)]
+pub enum Scope {
+    /// The key.
+    Key = 0,
+    /// The key with one model class.
+    KeyClass = 1,
+    /// The group.
+    Group = 2,
+    /// The group with one model class.
+    GroupClass = 3,
+}
+
+/// Who may serve one model, in order of preference.
+pub struct Plan {
+    /// Tiers, each a list of equals; no tier is empty.
+    pub tiers: Vec<Vec<Candidate>>,
+    /// How long a call waits for a tier that is short before it spills.
+    pub spill_after: Duration,
+    /// Overrides a backend's first-event clock.
+    pub first_event: Option<Duration>,
+}
+
+/// One snapshot.
+pub struct Table {
+    /// The settings it was built from.
+    pub settings: Arc<Settings>,
+    /// The backends in the settings' order.
+    pub upstreams: Vec<Arc<Upstream>>,
+    plans: RwLock<HashMap<String, Arc<Plan>>>,
+}
+
+impl Table {
+    /// Builds the snapshot, finding live state by id and forgetting state that nothing names.
+    #[must_use]
+    pub fn build(settings: Arc<Settings>, states: &States) -> Arc<Self> {
+        let upstreams: Vec<Arc<Upstream>> =
+            settings.backends.iter().map(|backend| Arc::new(upstream(backend, states))).collect();
+        let keys: Vec<KeyId> =
+            upstreams.iter().flat_map(|up| up.keys.iter().map(|seat| seat.id.clone())).collect();
+        let groups: Vec<(String, String)> = upstreams
+            .iter()
+            .flat_map(|up| {
+                up.keys.iter().map(|seat| (up.settings.name.clone(), seat.group_name.clone()))
+            })
+            .collect();
+        states.retain(&keys, &groups);
+        Arc::new(Self { settings, upstreams, plans: RwLock::default() })
+    }
+
+    /// The plan for a model; `None` where routes exist and none matches.
+    #[must_use]
+    pub fn plan(&self, model: &str) -> Option<Arc<Plan>> {
+        if let Some(plan) = self.plans.read().unwrap_or_else(PoisonError::into_inner).get(model) {
+            return Some(plan.clone());
+        }
+        let plan = Arc::new(self.make_plan(model)?);
+        let mut plans = self.plans.write().unwrap_or_else(PoisonError::into_inner);
+        if plans.len() < MAX_PLANS {
+            plans.insert(model.to_owned(), plan.clone());
+        }
+        Some(plan)
+    }
+
+    /// Every seat with its backend.
+    pub fn seats(&self) -> impl Iterator<Item = (&Arc<Upstream>, &Arc<Seat>)> {
+        self.upstreams.iter().flat_map(|up| up.keys.iter().map(move |seat| (up, seat)))
+    }
+
+    fn make_plan(&self, model: &str) -> Option<Plan> {
+        let everywhere;
+        let route = if self.settings.routes.is_empty() {
+            everywhere = self.route_everywhere();
+            &everywhere
+        } else {
+            self.settings.routes.iter().find(|route| route.model.matches(model))?.as_ref()
+        };
+        let mut targets: Vec<&Target> = route.targets.iter().collect();
+        targets.sort_by_key(|target| target.tier);
+        let mut tiers = Vec::new();
+        for tier in targets.chunk_by(|a, b| a.tier == b.tier) {
+            let candidates: Vec<Candidate> =
+                tier.iter().flat_map(|target| self.candidates(target, model)).collect();
+            if !candidates.is_empty() {
+                tiers.push(candidates);
+            }
+        }
+        Some(Plan { tiers, spill_after: route.spill_after, first_event: route.first_event })
+    }
+
+    /// Without routes every model goes to every Anthropic backend, all of one tier.
+    fn route_everywhere(&self) -> Route {
+        let targets = self.settings.backends.iter().enumerate();
+        let targets = targets.filter(|(_, backend)| backend.provider == ProviderSettings::Anthropic);
+        Route {
+            model: ModelPattern::new("*"),
+            spill_after: Duration::ZERO,
+            fallback_after: None,
+            first_event: None,
+            targets: targets.map(|(backend, _)| Target { backend, model: None, tier: 0 }).collect(),
+            fallback_models: Vec::new(),
+        }
+    }
+
+    fn candidates(&self, target: &Target, model: &str) -> Vec<Candidate> {
+        let Some(up) = self.upstreams.get(target.backend) else { return Vec::new() };
+        if up.provider.is_none() {
+            return Vec::new();
+        }
+        let upstream_model: Arc<str> = target.upstream_model(model).into();
+        let candidate = |seat: &Arc<Seat>| {
+            let limits = up.settings.limit_groups.iter().find(|group| group.name == seat.group_name);
+            let limits = limits.map_or(&[][..], |group| &group.limits);
+            let class: Arc<str> = model_class(limits, &upstream_model).into();
+            Candidate {
+                upstream: up.clone(),
+                seat: seat.clone(),
+                parks: [
+                    seat.health.park.clone(),
+                    seat.health.class(&class),
+                    seat.group.park.clone(),
+                    seat.group.class(&class),
+                ],
+                missing: seat.group.missing(&upstream_model),
+                upstream_model: upstream_model.clone(),
+                class,
+            }
+        };
+        up.keys.iter().map(candidate).collect()
+    }
+}
+
+fn upstream(backend: &Arc<Backend>, states: &States) -> Upstream {
+    let provider: Option<Arc<dyn Provider>> = match backend.provider {
+        ProviderSettings::Anthropic => Some(Arc::new(Anthropic)),
+        ProviderSettings::Bedrock { .. } | ProviderSettings::Vertex { .. } | ProviderSettings::OpenAi => None,
+    };
+    let seat = |key: &Key| {
+        let id = KeyId { name: key.name.clone(), generation: generation(&key.credential) };
+        let health = states.key(&id);
+        let group = states.group(&backend.name, &key.limit_group);
+        let credential = wire_credential(backend.auth, &key.credential);
+        let (weight, group_name) = (key.weight, key.limit_group.clone());
+        Arc::new(Seat { id, weight, group_name, credential, health, group })
+    };
+    Upstream { settings: backend.clone(), provider, keys: backend.keys.iter().map(seat).collect() }
+}
+
+fn wire_credential(auth: AuthScheme, credential: &Credential) -> WireCredential {
+    match (auth, credential) {
+        (AuthScheme::XApiKey, Credential::Secret(secret)) => WireCredential::ApiKey(secret.clone()),
+        (AuthScheme::Bearer, Credential::Secret(secret)) => WireCredential::Bearer(secret.clone()),
+        (AuthScheme::None, _)
+        | (
+            _,
+            Credential::Aws { .. } | Credential::ServiceAccount(_) | Credential::Chain | Credential::None,
+        ) => WireCredential::None,
+    }
+}
+
+/// A digest of the credential: equal secrets have equal generations, and it tells nothing of the secret.
+fn generation(credential: &Credential) -> u64 {
+    let mut hash = Sha256::new();
+    match credential {
+        Credential::Secret(secret) | Credential::ServiceAccount(secret) => hash.update(secret.expose()),
+        Credential::Aws { access_key_id, secret_access_key, session_token } => {
+            hash.update(access_key_id.expose());
+            hash.update([0]);
+            hash.update(secret_access_key.expose());
+            hash.update([0]);
+            hash.update(session_token.as_ref().map_or("", |token| token.expose()));
+        }
+        Credential::Chain | Credential::None => {}
+    }
+    let digest = hash.finalize();
+    digest.iter().take(8).fold(0, |number, byte| number << 8 | u64::from(*byte))
+}

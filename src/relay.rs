@@ -1,0 +1,175 @@
+//! The loop: lease, attempt, judge, again.
+//!
+//! One call from its plan to a committed [`Reply`] or a [`Failure`]. Until the first content frame every failure is ours to
+//! hide; the lease and the record of the call are RAII, so dropping this future at any await settles everything.
+
+pub mod trail;
+
+use std::cell::Cell;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use headgate_providers::Fault;
+use tracing::Instrument as _;
+
+use crate::attempt::Attempt;
+use crate::call::Call;
+use crate::clock::Moment;
+use crate::failure::{Failure, FailureKind};
+use crate::gateway::Gateway;
+use crate::pool::{Lease, Plan};
+use crate::reply::Reply;
+use crate::settle::Record;
+use crate::telemetry;
+use crate::transport::Transport;
+
+use trail::{Trail, Verdict};
+
+/// One call under way.
+pub struct Relay<T> {
+    /// All shared state.
+    pub gateway: Arc<Gateway>,
+    /// This worker's connections.
+    pub transport: T,
+    /// The call.
+    pub call: Rc<Call>,
+    /// Who may serve it.
+    pub plan: Arc<Plan>,
+    /// Since when an upstream's 200 is held back from the caller.
+    pub held_since: Rc<Cell<Option<Moment>>>,
+}
+
+/// A call that ended without an answer, with its record still open.
+pub struct Ended {
+    /// What the caller is told.
+    pub failure: Failure,
+    /// The call's record.
+    pub record: Record,
+}
+
+impl<T: Transport> Relay<T> {
+    /// Runs the call until it commits.
+    ///
+    /// # Errors
+    /// The [`Failure`] to tell the caller when nothing could serve it.
+    pub async fn run(self, mut record: Record) -> Result<Reply<T::Body>, Ended> {
+        let mut trail = Trail::new(&self.call, self.plan.spill_after);
+        match self.failover(&mut trail, &mut record).await {
+            Ok(reply) => Ok(reply.settled_by(record)),
+            Err(failure) => Err(Ended { failure, record }),
+        }
+    }
+
+    async fn failover(
+        &self,
+        trail: &mut Trail,
+        record: &mut Record,
+    ) -> Result<Unsettled<T::Body>, Failure> {
+        let clock = self.gateway.clock;
+        let settings = self.gateway.settings();
+        loop {
+            let mut lease = self.lease(trail, record).await?;
+            record.attempt(&lease);
+            match self.attempt(&lease, trail.attempts).await {
+                Ok(answered) => {
+                    lease.absolve();
+                    trail.answered(&lease, clock.now());
+                    self.gateway.metrics.attempt(&lease.candidate().upstream.settings.name, "ok");
+                    return Ok(Unsettled { answered, lease, call: self.call.clone(), gateway: self.gateway.clone() });
+                }
+                Err(fault) => {
+                    self.note(&lease, &fault);
+                    record.fault(&fault);
+                    match trail.judge(&lease, fault, clock.now(), &settings.relay) {
+                        Verdict::Next | Verdict::Wait(_) => {}
+                        Verdict::Stop(failure) => return Err(failure),
+                    }
+                }
+            }
+            self.held_since.set(None);
+        }
+    }
+
+    async fn attempt(
+        &self,
+        lease: &Lease,
+        number: u32,
+    ) -> Result<crate::attempt::Answered<T::Body>, Fault> {
+        let span = telemetry::attempt_span(lease, number);
+        let attempt = Attempt {
+            transport: &self.transport,
+            clock: self.gateway.clock,
+            call: &self.call,
+            bounds: self.gateway.bounds(),
+            held_since: &self.held_since,
+        };
+        attempt.run(lease).instrument(span).await
+    }
+
+    /// A key to try: at once, or after a wait in the queue.
+    async fn lease(&self, trail: &mut Trail, record: &mut Record) -> Result<Lease, Failure> {
+        let pool = &self.gateway.pool;
+        let clock = self.gateway.clock;
+        let asked = clock.now();
+        let mut place = None;
+        loop {
+            let now = clock.now();
+            if let Ok(lease) = pool.lease(&self.plan, &trail.avoid, now, trail.spill_until(now)) {
+                record.queued += now.since(asked);
+                return Ok(lease);
+            }
+            // Armed before the second look: what changes in between still wakes this call.
+            let mut bell = std::pin::pin!(pool.bell());
+            bell.as_mut().enable();
+            let shortage = match pool.lease(&self.plan, &trail.avoid, now, trail.spill_until(now)) {
+                Ok(lease) => return Ok(lease),
+                Err(shortage) => shortage,
+            };
+            let until = match trail.short(&shortage, now) {
+                Verdict::Wait(until) => until,
+                Verdict::Stop(failure) => return Err(failure),
+                Verdict::Next => continue,
+            };
+            if place.is_none() {
+                place = Some(pool.join(self.call.request.body.len()).ok_or_else(queue_full)?);
+            }
+            tokio::select! {
+                () = bell => {}
+                () = clock.sleep_until(until) => {}
+            }
+        }
+    }
+
+    fn note(&self, lease: &Lease, fault: &Fault) {
+        let candidate = lease.candidate();
+        self.gateway.metrics.attempt(&candidate.upstream.settings.name, fault.kind.name());
+        tracing::debug!(
+            request_id = self.call.id.as_str(),
+            backend = %candidate.upstream.settings.name,
+            key = %candidate.seat.id.name,
+            fault = fault.kind.name(),
+            status = fault.status(),
+            detail = %fault.detail,
+            "attempt failed"
+        );
+    }
+}
+
+fn queue_full() -> Failure {
+    Failure::new(FailureKind::RateLimited, "Too many requests are waiting for capacity. Please try again later.")
+        .after(Some(std::time::Duration::from_secs(1)))
+}
+
+/// A committed answer that no record has settled yet.
+struct Unsettled<B> {
+    answered: crate::attempt::Answered<B>,
+    lease: Lease,
+    call: Rc<Call>,
+    gateway: Arc<Gateway>,
+}
+
+impl<B: crate::transport::Body> Unsettled<B> {
+    fn settled_by(self, record: Record) -> Reply<B> {
+        Reply::new(self.answered, self.lease, self.call, self.gateway, record)
+    }
+}

@@ -1,0 +1,168 @@
+//! `Trail`: what a call has tried, and what follows from the next fault or shortage.
+//!
+//! Pure: faults, shortages and the time go in, a [`Verdict`] comes out.
+
+use std::time::Duration;
+
+use headgate_providers::{Blame, Fault, FaultKind};
+
+use crate::call::{Call, Fallback};
+use crate::clock::Moment;
+use crate::config::checked::Relay;
+use crate::failure::Failure;
+use crate::pool::{Avoid, Deferred, Lease, Shortage};
+
+/// What follows.
+#[derive(Debug)]
+pub enum Verdict {
+    /// Choose again.
+    Next,
+    /// Choose again at this moment, or when something changes before it.
+    Wait(Moment),
+    /// Tell the caller.
+    Stop(Failure),
+}
+
+/// A call under way.
+pub struct Trail {
+    /// What the next choice should know.
+    pub avoid: Avoid,
+    /// Attempts made, of whatever blame.
+    pub attempts: u32,
+    /// Until when a tier that is short is waited for; set at the first shortage.
+    spill_until: Option<Moment>,
+    spill_after: Duration,
+    patience_until: Moment,
+    deadline: Moment,
+    key_attempts: u32,
+    other_attempts: u32,
+    upload_refused: bool,
+    refusals: u32,
+    deferred: Vec<Deferred>,
+    last: Option<Fault>,
+}
+
+impl Trail {
+    /// A call that has tried nothing.
+    #[must_use]
+    pub fn new(call: &Call, spill_after: Duration) -> Self {
+        let first_tier_only = call.fallback == Fallback::FirstTier;
+        Self {
+            avoid: Avoid { first_tier_only, ..Avoid::default() },
+            attempts: 0,
+            spill_until: None,
+            spill_after,
+            patience_until: call.patience_until,
+            deadline: call.deadline,
+            key_attempts: 0,
+            other_attempts: 0,
+            upload_refused: false,
+            refusals: 0,
+            deferred: Vec::new(),
+            last: None,
+        }
+    }
+
+    /// Until when later tiers are not asked while an earlier one is only short.
+    #[must_use]
+    pub fn spill_until(&self, now: Moment) -> Moment {
+        self.spill_until.unwrap_or(now + self.spill_after).min(self.patience_until)
+    }
+
+    /// Nothing can be leased at `now`: wait for it or give up.
+    pub fn short(&mut self, shortage: &Shortage, now: Moment) -> Verdict {
+        let spill_until = *self.spill_until.get_or_insert(now + self.spill_after);
+        let patient = now < self.patience_until;
+        let reachable = shortage.free_at.is_some_and(|free_at| free_at <= self.patience_until);
+        if patient && (reachable || shortage.probing) {
+            let until = shortage.free_at.unwrap_or(self.patience_until).min(self.patience_until);
+            return Verdict::Wait(if now < spill_until { until.min(spill_until) } else { until });
+        }
+        let free_after = if shortage.probing && shortage.free_at.is_none() {
+            Some(Duration::ZERO)
+        } else {
+            shortage.free_at.map(|free_at| free_at.since(now))
+        };
+        Verdict::Stop(match self.last.take() {
+            Some(fault) => Failure::from_fault(fault, free_after),
+            None => Failure::from_shortage(shortage, free_after),
+        })
+    }
+
+    /// An attempt under `lease` met `fault` at `now`: blame, then go on or stop.
+    pub fn judge(&mut self, lease: &Lease, fault: Fault, now: Moment, bounds: &Relay) -> Verdict {
+        self.attempts += 1;
+        let parked = self.blame(lease, &fault, now);
+        self.avoid.tried.push((lease.candidate().seat.health.clone(), parked));
+        self.avoid_after(lease, &fault);
+        let stop = match fault.blame() {
+            Blame::Caller => true,
+            Blame::Key | Blame::Group | Blame::GroupClass | Blame::Model => {
+                self.key_attempts += 1;
+                self.key_attempts >= bounds.max_key_attempts
+            }
+            Blame::Capacity | Blame::BackendModel | Blame::Backend => {
+                self.other_attempts += 1;
+                self.other_attempts >= bounds.max_attempts
+            }
+            Blame::Nobody => {
+                self.other_attempts += 1;
+                let again = fault.kind != FaultKind::UploadRefused || !self.upload_refused;
+                self.upload_refused |= fault.kind == FaultKind::UploadRefused;
+                !again || self.other_attempts >= bounds.max_attempts
+            }
+        };
+        if stop || now >= self.deadline {
+            return Verdict::Stop(Failure::from_fault(fault, parked.map(|until| until.since(now))));
+        }
+        self.last = Some(fault);
+        Verdict::Next
+    }
+
+    /// An attempt under `lease` was answered: the keys that refused this request were to blame after all.
+    pub fn answered(&mut self, lease: &Lease, now: Moment) {
+        self.attempts += 1;
+        for deferred in self.deferred.drain(..) {
+            lease.carry_out(&deferred, now);
+        }
+    }
+
+    /// Parks what the fault blames. Of a call's refusals (401, 402, 403, credit) only the first parks at once: a poisoned
+    /// request must not empty the pool.
+    fn blame(&mut self, lease: &Lease, fault: &Fault, now: Moment) -> Option<Moment> {
+        if is_refusal(fault.kind) {
+            self.refusals += 1;
+            if self.refusals > 1 {
+                self.deferred.extend(lease.defer(fault));
+                return None;
+            }
+        }
+        lease.blame(fault, now)
+    }
+
+    fn avoid_after(&mut self, lease: &Lease, fault: &Fault) {
+        let candidate = lease.candidate();
+        match fault.blame() {
+            Blame::GroupClass | Blame::Group => self.avoid.groups.push(candidate.seat.group.clone()),
+            Blame::Capacity => {
+                // Another group may have room; after a second overload another backend is likelier to.
+                if self.other_attempts > 0 {
+                    self.avoid.upstreams.push(candidate.upstream.clone());
+                }
+                self.avoid.groups.push(candidate.seat.group.clone());
+            }
+            Blame::BackendModel | Blame::Backend | Blame::Nobody => {
+                self.avoid.upstreams.push(candidate.upstream.clone());
+            }
+            Blame::Caller | Blame::Key | Blame::Model => {}
+        }
+        if matches!(fault.kind, FaultKind::FirstEventTimeout | FaultKind::WholeTimeout) {
+            // Upstream may be working on it, and billing: never the same backend again.
+            self.avoid.excluded.push(candidate.upstream.clone());
+        }
+    }
+}
+
+fn is_refusal(kind: FaultKind) -> bool {
+    matches!(kind, FaultKind::KeyRefused | FaultKind::KeyForbidden | FaultKind::Billing)
+}

@@ -1,0 +1,95 @@
+//! The body of a sound answer: pieces at their pace, charged as they leave, recorded when over.
+
+use std::collections::VecDeque;
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use hyper::body::{Body, Frame, SizeHint};
+use tokio::time::Sleep;
+
+use super::clock::{Clock, sleep};
+use super::organization::Organization;
+use super::record::{Ending, Receipt};
+use super::reply::Piece;
+
+/// Charges produced tokens to an organization.
+#[derive(Clone, Debug)]
+pub struct Meter {
+    /// Who pays.
+    pub organization: Option<Arc<Organization>>,
+    /// For which model.
+    pub model: String,
+    /// The clock.
+    pub clock: Clock,
+}
+
+impl Meter {
+    /// Charges.
+    pub fn charge(&self, tokens: u64) {
+        if let (1.., Some(organization)) = (tokens, &self.organization) {
+            organization.produced(&self.model, tokens, self.clock.now());
+        }
+    }
+}
+
+/// A body under way.
+pub struct ReplyBody {
+    pieces: VecDeque<Piece>,
+    length: u64,
+    exact: bool,
+    pause: Option<Pin<Box<Sleep>>>,
+    meter: Option<Meter>,
+    receipt: Option<Receipt>,
+}
+
+impl ReplyBody {
+    /// A body; `exact` announces its length.
+    pub fn new(pieces: Vec<Piece>, exact: bool, meter: Option<Meter>, mut receipt: Option<Receipt>) -> Self {
+        let length = pieces.iter().map(|piece| piece.bytes.len() as u64).sum();
+        if let (0, Some(receipt)) = (length, &mut receipt) {
+            receipt.ends(Ending::Complete);
+        }
+        Self { pieces: pieces.into(), length, exact, pause: None, meter, receipt }
+    }
+}
+
+impl Body for ReplyBody {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        let this = self.get_mut();
+        let Some(next) = this.pieces.front_mut() else {
+            return Poll::Ready(None);
+        };
+        if !next.after.is_zero() {
+            this.pause = Some(Box::pin(sleep(std::mem::take(&mut next.after))));
+        }
+        if let Some(pause) = &mut this.pause {
+            ready!(pause.as_mut().poll(cx));
+            this.pause = None;
+        }
+        let Some(piece) = this.pieces.pop_front() else { return Poll::Ready(None) };
+        if let Some(meter) = &this.meter {
+            meter.charge(piece.tokens);
+        }
+        if let (true, Some(receipt)) = (this.pieces.is_empty(), &mut this.receipt) {
+            receipt.ends(Ending::Complete);
+        }
+        Poll::Ready(Some(Ok(Frame::data(piece.bytes))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.pieces.is_empty()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        if self.exact { SizeHint::with_exact(self.length) } else { SizeHint::default() }
+    }
+}

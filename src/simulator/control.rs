@@ -1,0 +1,117 @@
+//! `/__sim/`: the control API for tests and for the curious. It asks for no key; never expose it.
+//!
+//! - `GET /__sim/stats`: [`Stats`](super::record::Stats).
+//! - `GET /__sim/requests?key=NAME&bodies=sha256|base64|none`: the requests kept, oldest first.
+//! - `GET /__sim/faults`; `POST /__sim/faults[?key=NAME]` replaces the rules (of one key) with the list in the body;
+//!   `DELETE /__sim/faults[?key=NAME]` removes them.
+//! - `POST /__sim/keys/NAME/revoke` and `.../restore`.
+//! - `POST /__sim/limits/ORGANIZATION`, `/__sim/timings`, `/__sim/answer`, `/__sim/connection`: replace that part.
+//! - `POST /__sim/reset`: forgets the record and restores what was configured.
+
+use std::sync::Arc;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use hyper::http::request::Parts;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+
+use super::record::Recorded;
+use super::reply::Reply;
+use super::world::{Control, World};
+
+/// Answers a call.
+pub fn answer(world: &Arc<World>, parts: &Parts, body: &[u8]) -> Reply {
+    let control = Control { world: Arc::clone(world) };
+    let path = parts.uri.path().trim_start_matches("/__sim/");
+    let query = parts.uri.query().unwrap_or("");
+    match act(&control, parts.method.as_str(), path, query, body) {
+        Ok(value) => Reply::json(200, value.to_string()),
+        Err((status, message)) => Reply::json(status, json!({ "error": message }).to_string()),
+    }
+}
+
+type Acted = Result<Value, (u16, String)>;
+
+fn act(control: &Control, method: &str, path: &str, query: &str, body: &[u8]) -> Acted {
+    let key = option(query, "key");
+    let steps: Vec<&str> = path.split('/').collect();
+    match (method, steps.as_slice()) {
+        ("GET", ["stats"]) => Ok(json!(control.stats())),
+        ("GET", ["requests"]) => requests(control, key, option(query, "bodies").unwrap_or("none")),
+        ("GET", ["faults"]) => Ok(json!(control.faults())),
+        ("POST", ["faults"]) => {
+            let rules = read(body)?;
+            match key {
+                Some(key) => control.set_key_faults(key, rules),
+                None => control.set_faults(rules),
+            }
+            done()
+        }
+        ("DELETE", ["faults"]) => {
+            control.clear_faults(key);
+            done()
+        }
+        ("POST", ["keys", key, "revoke"]) => found(control.revoke(key)),
+        ("POST", ["keys", key, "restore"]) => found(control.restore(key)),
+        ("POST", ["limits", organization]) => found(control.set_limits(organization, &read::<Vec<_>>(body)?)),
+        ("POST", ["timings"]) => read(body).map(|timings| control.set_timings(timings)).and_then(|()| done()),
+        ("POST", ["answer"]) => read(body).map(|answer| control.set_answer(answer)).and_then(|()| done()),
+        ("POST", ["connection"]) => {
+            read(body).map(|connection| control.set_connection(connection)).and_then(|()| done())
+        }
+        ("POST", ["reset"]) => {
+            control.reset();
+            done()
+        }
+        _ => Err((404, format!("{method} /__sim/{path} is not known"))),
+    }
+}
+
+fn done() -> Acted {
+    Ok(json!({ "ok": true }))
+}
+
+fn found(found: bool) -> Acted {
+    if found { done() } else { Err((404, "no such name".to_owned())) }
+}
+
+fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, (u16, String)> {
+    let mut reader = serde_json::Deserializer::from_slice(body);
+    serde_path_to_error::deserialize(&mut reader).map_err(|error| (400, error.to_string()))
+}
+
+fn option<'a>(query: &'a str, name: &str) -> Option<&'a str> {
+    let pairs = query.split('&').filter_map(|pair| pair.split_once('='));
+    pairs.filter(|(known, _)| *known == name).map(|(_, value)| value).next()
+}
+
+fn requests(control: &Control, key: Option<&str>, bodies: &str) -> Acted {
+    if !["none", "sha256", "base64"].contains(&bodies) {
+        return Err((400, "bodies: none, sha256 or base64".to_owned()));
+    }
+    let wanted = control.requests().into_iter().filter(|request| key.is_none_or(|key| request.key == key));
+    Ok(wanted.map(|request| describe(&request, bodies)).collect::<Vec<_>>().into())
+}
+
+fn describe(request: &Recorded, bodies: &str) -> Value {
+    let body = match bodies {
+        "sha256" => Some(Sha256::digest(&request.body).iter().map(|byte| format!("{byte:02x}")).collect()),
+        "base64" => Some(STANDARD.encode(&request.body)),
+        _ => None,
+    };
+    json!({
+        "sequence": request.sequence,
+        "key": request.key,
+        "at_ms": request.at_ms,
+        "method": request.method,
+        "target": request.target,
+        "headers": request.headers,
+        "body_bytes": request.body.len(),
+        "body": body,
+        "outcome": request.outcome,
+        "ending": request.ended.map(|(ending, _)| ending),
+        "ended_ms": request.ended.map(|(_, at)| at),
+    })
+}

@@ -2,7 +2,7 @@
 //!
 //! The options of the fixed sections are all required here because the compiled-in defaults hold every one. What a
 //! deployment lists itself (backends, routes, tenants) is optional here, so that the checks can report all that is
-//! missing at once. Secrets are [`Reference`]s: serialising a shape never writes one.
+//! missing at once. What each option means is in `config/default.yaml`. Secrets are [`Reference`]s: serialising a shape never writes one.
 
 use std::collections::BTreeMap;
 

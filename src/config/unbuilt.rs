@@ -1,11 +1,11 @@
 //! What is accepted and checked but not built yet. Work that builds a part deletes its row.
 
-/// Where the part is configured (list positions left out; `=text` for one value of an option), and what to say once.
+/// Where the part is configured (list positions left out; `=value` for one value of an option), and what to say once.
 pub const PARTS: &[(&str, &str)] = &[
     ("backends[].provider=bedrock", "Bedrock backends are not served yet"),
     ("backends[].provider=vertex", "Vertex backends are not served yet"),
     ("backends[].provider=openai", "OpenAI backends are not served yet"),
-    ("backends[].drain_on_disconnect", "streams are not yet read on after their caller left"),
+    ("backends[].drain_on_disconnect=true", "streams are not yet read on after their caller left"),
     ("backends[].limit_groups[].limits", "limits of groups are not mirrored yet"),
     ("backends[].limit_groups[].usd_per_day", "ceilings in US dollars are not kept yet"),
     ("backends[].limit_groups[].usd_per_month", "ceilings in US dollars are not kept yet"),
@@ -23,5 +23,5 @@ pub const PARTS: &[(&str, &str)] = &[
     ("breaker", "circuit breakers are not built yet"),
     ("budget", "upstream budgets are not mirrored yet"),
     ("queue", "waiting calls are not bounded yet"),
-    ("server.allow_private_upstreams", "the admin API cannot point a backend anywhere yet"),
+    ("server.allow_private_upstreams=true", "the admin API cannot point a backend anywhere yet"),
 ];

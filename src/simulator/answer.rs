@@ -147,6 +147,7 @@ pub fn compose(request: &Value, wanted: &AnswerConfig, id: String, input: Split)
             answer.stop_details =
                 Some(json!({"type": "refusal", "category": "general_harms", "explanation": explanation}));
         }
+        Scenario::Text | Scenario::Thinking if stop_at_sequence(&mut answer, &stop_sequences(request)) => {}
         Scenario::Text | Scenario::Unicode | Scenario::Thinking
             if wanted.bytes == 0 && wanted.events == 0 =>
         {
@@ -177,6 +178,23 @@ fn keep_to_max_tokens(answer: &mut Answer, max_tokens: u64) {
         }
         pieces.pop();
     }
+}
+
+/// Cuts the last text before the first stop sequence in it; false when there is none.
+fn stop_at_sequence(answer: &mut Answer, sequences: &[&str]) -> bool {
+    let Some(Block::Text { pieces, .. }) = answer.blocks.last_mut() else { return false };
+    let text = pieces.concat();
+    let places = sequences.iter().filter_map(|sequence| Some((text.find(sequence)?, *sequence)));
+    let Some((mut left, sequence)) = places.filter(|(_, sequence)| !sequence.is_empty()).min() else {
+        return false;
+    };
+    pieces.retain_mut(|piece| {
+        piece.truncate(left);
+        left -= piece.len();
+        !piece.is_empty()
+    });
+    (answer.stop_reason, answer.stop_sequence) = ("stop_sequence", Some(sequence.to_owned()));
+    true
 }
 
 fn stop_sequences(request: &Value) -> Vec<&str> {
@@ -254,13 +272,9 @@ impl<'a> Writer<'a> {
                 blocks.push(self.short("I can't help with"));
                 "refusal"
             }
-            Scenario::MaxTokens => {
+            Scenario::MaxTokens | Scenario::StopSequence | Scenario::ContextExceeded => {
                 blocks.push(self.text());
-                "max_tokens"
-            }
-            Scenario::StopSequence => {
-                blocks.push(self.text());
-                "stop_sequence"
+                stopped_by(scenario)
             }
             Scenario::Citations => {
                 blocks.extend(self.cited());
@@ -269,10 +283,6 @@ impl<'a> Writer<'a> {
             Scenario::PauseTurn => {
                 blocks.extend(self.search());
                 "pause_turn"
-            }
-            Scenario::ContextExceeded => {
-                blocks.push(self.text());
-                "model_context_window_exceeded"
             }
         };
         (blocks, stop_reason)
@@ -337,6 +347,22 @@ impl<'a> Writer<'a> {
     }
 }
 
+/// Why a text was broken off.
+fn stopped_by(scenario: Scenario) -> &'static str {
+    match scenario {
+        Scenario::MaxTokens => "max_tokens",
+        Scenario::StopSequence => "stop_sequence",
+        Scenario::ContextExceeded => "model_context_window_exceeded",
+        Scenario::Auto | Scenario::Text | Scenario::Unicode | Scenario::Tools | Scenario::ParallelTools => {
+            "end_turn"
+        }
+        Scenario::ToolWithoutInput | Scenario::Thinking | Scenario::RedactedThinking | Scenario::Empty => {
+            "end_turn"
+        }
+        Scenario::Refusal | Scenario::Citations | Scenario::PauseTurn => "end_turn",
+    }
+}
+
 fn plain(pieces: Vec<String>) -> Block {
     Block::Text { pieces, citations: Vec::new() }
 }
@@ -387,6 +413,23 @@ mod tests {
         assert!(answer.output_tokens() <= 10, "{}", answer.output_tokens());
         request["max_tokens"] = json!(0);
         assert!(compose_for(&request, Scenario::Auto).blocks.is_empty());
+    }
+
+    #[test]
+    fn a_stop_sequence_in_the_text_ends_it() {
+        let mut request = ask("hi");
+        let Block::Text { pieces, .. } = &compose_for(&request, Scenario::Auto).blocks[0] else {
+            panic!("no text")
+        };
+        let text = pieces.concat();
+        request["stop_sequences"] = json!(["not in there", &text[30..36]]);
+        let answer = compose_for(&request, Scenario::Auto);
+        let Block::Text { pieces, .. } = &answer.blocks[0] else { panic!("no text") };
+        assert!(pieces.concat().len() <= 30 && text.starts_with(&pieces.concat()));
+        assert_eq!(
+            (answer.stop_reason, answer.stop_sequence.as_deref()),
+            ("stop_sequence", Some(&text[30..36]))
+        );
     }
 
     #[test]

@@ -14,6 +14,7 @@ use super::clock::{Clock, sleep};
 use super::organization::Organization;
 use super::record::{Ending, Receipt};
 use super::reply::Piece;
+use super::server::Busy;
 
 /// Charges produced tokens to an organization.
 #[derive(Clone, Debug)]
@@ -35,24 +36,33 @@ impl Meter {
     }
 }
 
+/// What a body keeps until its end.
+pub struct Paperwork {
+    /// Its connection is not idle.
+    pub busy: Busy,
+    /// Who pays, and the record.
+    pub books: Option<(Meter, Receipt)>,
+}
+
 /// A body under way.
 pub struct ReplyBody {
     pieces: VecDeque<Piece>,
     length: u64,
     exact: bool,
     pause: Option<Pin<Box<Sleep>>>,
-    meter: Option<Meter>,
-    receipt: Option<Receipt>,
+    books: Option<(Meter, Receipt)>,
+    _busy: Busy,
 }
 
 impl ReplyBody {
     /// A body; `exact` announces its length.
-    pub fn new(pieces: Vec<Piece>, exact: bool, meter: Option<Meter>, mut receipt: Option<Receipt>) -> Self {
+    pub fn new(pieces: Vec<Piece>, exact: bool, paperwork: Paperwork) -> Self {
         let length = pieces.iter().map(|piece| piece.bytes.len() as u64).sum();
-        if let (0, Some(receipt)) = (length, &mut receipt) {
+        let Paperwork { busy, mut books } = paperwork;
+        if let (0, Some((_, receipt))) = (length, &mut books) {
             receipt.ends(Ending::Complete);
         }
-        Self { pieces: pieces.into(), length, exact, pause: None, meter, receipt }
+        Self { pieces: pieces.into(), length, exact, pause: None, books, _busy: busy }
     }
 }
 
@@ -76,11 +86,11 @@ impl Body for ReplyBody {
             this.pause = None;
         }
         let Some(piece) = this.pieces.pop_front() else { return Poll::Ready(None) };
-        if let Some(meter) = &this.meter {
+        if let Some((meter, receipt)) = &mut this.books {
             meter.charge(piece.tokens);
-        }
-        if let (true, Some(receipt)) = (this.pieces.is_empty(), &mut this.receipt) {
-            receipt.ends(Ending::Complete);
+            if this.pieces.is_empty() {
+                receipt.ends(Ending::Complete);
+            }
         }
         Poll::Ready(Some(Ok(Frame::data(piece.bytes))))
     }

@@ -1,13 +1,16 @@
 //! `/__sim/`: the control API for tests and for the curious. It asks for no key; never expose it.
 //!
 //! - `GET /__sim/stats`: [`Stats`](super::record::Stats).
-//! - `GET /__sim/requests?key=NAME&bodies=sha256|base64|none`: the requests kept, oldest first.
+//! - `GET /__sim/healthz`: it runs.
+//! - `GET /__sim/requests?key=NAME&bodies=text|sha256|base64|none`: `{"requests": [...]}`, those kept, oldest first.
 //! - `GET /__sim/faults`; `POST /__sim/faults[?key=NAME]` replaces the rules (of one key) with the list in the body;
 //!   `DELETE /__sim/faults[?key=NAME]` removes them.
 //! - `POST /__sim/keys/NAME/revoke` and `.../restore`.
 //! - `POST /__sim/limits/ORGANIZATION`, `/__sim/timings`, `/__sim/answer`, `/__sim/connection`: replace that part.
 //! - `POST /__sim/reset`: forgets the record and restores what was configured.
 
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::sync::Arc;
 
 use base64::Engine;
@@ -39,7 +42,8 @@ fn act(control: &Control, method: &str, path: &str, query: &str, body: &[u8]) ->
     let steps: Vec<&str> = path.split('/').collect();
     match (method, steps.as_slice()) {
         ("GET", ["stats"]) => Ok(json!(control.stats())),
-        ("GET", ["requests"]) => requests(control, key, option(query, "bodies").unwrap_or("none")),
+        ("GET", ["requests"]) => requests(control, key, option(query, "bodies").unwrap_or("text")),
+        ("GET", ["healthz"]) => done(),
         ("GET", ["faults"]) => Ok(json!(control.faults())),
         ("POST", ["faults"]) => {
             let rules = read(body)?;
@@ -88,30 +92,47 @@ fn option<'a>(query: &'a str, name: &str) -> Option<&'a str> {
 }
 
 fn requests(control: &Control, key: Option<&str>, bodies: &str) -> Acted {
-    if !["none", "sha256", "base64"].contains(&bodies) {
-        return Err((400, "bodies: none, sha256 or base64".to_owned()));
+    if !["none", "text", "sha256", "base64"].contains(&bodies) {
+        return Err((400, "bodies: text, sha256, base64 or none".to_owned()));
     }
     let wanted = control.requests().into_iter().filter(|request| key.is_none_or(|key| request.key == key));
-    Ok(wanted.map(|request| describe(&request, bodies)).collect::<Vec<_>>().into())
+    let described: Vec<Value> = wanted.map(|request| describe(&request, bodies)).collect();
+    Ok(json!({ "requests": described }))
 }
 
 fn describe(request: &Recorded, bodies: &str) -> Value {
     let body = match bodies {
+        "text" => Some(String::from_utf8_lossy(&request.body).into_owned()),
         "sha256" => Some(Sha256::digest(&request.body).iter().map(|byte| format!("{byte:02x}")).collect()),
         "base64" => Some(STANDARD.encode(&request.body)),
         _ => None,
     };
+    let (path, query) = request.target.split_once('?').unwrap_or((&request.target, ""));
     json!({
         "sequence": request.sequence,
         "key": request.key,
         "at_ms": request.at_ms,
         "method": request.method,
-        "target": request.target,
-        "headers": request.headers,
+        "path": path,
+        "query": query,
+        "headers": joined(&request.headers),
+        "header_lines": request.headers,
         "body_bytes": request.body.len(),
         "body": body,
         "outcome": request.outcome,
         "ending": request.ended.map(|(ending, _)| ending),
         "ended_ms": request.ended.map(|(_, at)| at),
     })
+}
+
+/// Headers by name; the values of repeated lines are joined by commas.
+fn joined(lines: &[(String, String)]) -> BTreeMap<&str, String> {
+    let mut headers: BTreeMap<&str, String> = BTreeMap::new();
+    for (name, value) in lines {
+        match headers.entry(name) {
+            Entry::Vacant(place) => drop(place.insert(value.clone())),
+            Entry::Occupied(mut known) => known.get_mut().push_str(&format!(", {value}")),
+        }
+    }
+    headers
 }

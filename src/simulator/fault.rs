@@ -207,10 +207,12 @@ impl Fault {
 impl<'de> Deserialize<'de> for Fault {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         use serde::de::Error;
-        let mut knobs = match serde_json::Value::deserialize(deserializer)? {
-            serde_json::Value::String(word) => return kind::<D>(word.into()).map(Self::new),
-            serde_json::Value::Object(knobs) => knobs,
-            other => return Err(Error::custom(format!("a fault is a word or a map, not {other}"))),
+        let given = serde_json::Value::deserialize(deserializer)?;
+        if given.is_string() {
+            return kind::<D>(given).map(Self::new);
+        }
+        let serde_json::Value::Object(mut knobs) = given else {
+            return Err(Error::custom(format!("a fault is a word or a map, not {given}")));
         };
         let word = knobs.remove("kind").ok_or_else(|| Error::missing_field("kind"))?;
         let knobs = serde_json::from_value(knobs.into()).map_err(Error::custom)?;

@@ -10,7 +10,7 @@ use hyper::header::HeaderMap;
 use hyper::http::request::Parts;
 use hyper::{Request, Response};
 
-use super::body::{Meter, ReplyBody};
+use super::body::{Meter, Paperwork, ReplyBody};
 use super::clock::sleep;
 use super::error::ApiError;
 use super::fault::{Fault, FaultKind};
@@ -18,14 +18,14 @@ use super::mishap::{Scene, reply as mishap, too_large};
 use super::record::{Receipt, Recorded};
 use super::reply::Reply;
 use super::script::Subject;
-use super::server::{Seat, Takeover};
+use super::server::{Busy, Takeover};
 use super::staged::{needs_wire, stage};
 use super::world::{Key, World};
 use super::{control, messages, models};
 
-/// The connection was handed to a play.
+/// hyper has nothing to answer: the connection was handed to a play, or the client is gone.
 #[derive(Debug, thiserror::Error)]
-#[error("the connection was taken over")]
+#[error("the connection needs no answer from hyper")]
 pub struct TakenOver;
 
 /// A request that is being answered.
@@ -82,20 +82,20 @@ impl Call {
 /// Answers one request.
 pub async fn handle(
     world: Arc<World>,
-    seat: Arc<Seat>,
+    busy: Busy,
     request: Request<Incoming>,
 ) -> Result<Response<ReplyBody>, TakenOver> {
     let (parts, mut incoming) = request.into_parts();
     if parts.uri.path().starts_with("/__sim/") {
         let body = incoming.collect().await.map(|body| body.to_bytes()).unwrap_or_default();
-        return Ok(response(control::answer(&world, &parts, &body), None, None));
+        return Ok(response(control::answer(&world, &parts, &body), Paperwork { busy, books: None }));
     }
     let key_index = secret(&parts.headers).and_then(|secret| world.key_of(secret));
     let receipt = world.book.begin(key_index, recorded(&parts));
     let request_id = world.id("req_01", 22);
     let mut call = Call { world, parts, request_id, key_index, model: String::new(), fault: None };
     call.look_for_fault(None);
-    let mut reply = match body(&call, &mut incoming).await {
+    let mut reply = match body(&call, &mut incoming).await? {
         Some(body) => {
             receipt.body(&body);
             answer(&mut call, &body)
@@ -116,52 +116,52 @@ pub async fn handle(
     if !pause.is_zero() {
         sleep(pause).await;
     }
-    deliver(call, reply, receipt, &seat)
+    deliver(call, reply, receipt, busy)
 }
 
 fn deliver(
     call: Call,
     reply: Reply,
     mut receipt: Receipt,
-    seat: &Seat,
+    busy: Busy,
 ) -> Result<Response<ReplyBody>, TakenOver> {
     let organization = call.key().map(|key| Arc::clone(&key.organization));
     let meter = Meter { organization, model: call.model.clone(), clock: call.world.clock };
     let staged = call.fault.as_ref().filter(|fault| needs_wire(fault));
     let Some(fault) = staged else {
         receipt.outcome(&reply.status.to_string(), reply.streamed);
-        return Ok(response(reply, Some(meter), Some(receipt)));
+        return Ok(response(reply, Paperwork { busy, books: Some((meter, receipt)) }));
     };
     receipt.outcome(&fault.name(), reply.streamed);
     let play = stage(&reply, fault, &call.request_id);
-    seat.take_over(Takeover { play, meter, receipt });
+    busy.seat().take_over(Takeover { play, meter, receipt });
     Err(TakenOver)
 }
 
 /// The body; `None` when it is left unread, by a fault or because it is too large.
-async fn body(call: &Call, incoming: &mut Incoming) -> Option<Bytes> {
+async fn body(call: &Call, incoming: &mut Incoming) -> Result<Option<Bytes>, TakenOver> {
     let limit = call.world.config.max_body_bytes;
     let announced = incoming.size_hint().lower();
     if call.fault.as_ref().is_some_and(Fault::unread) || announced > limit as u64 {
-        return None;
+        return Ok(None);
     }
     let speed = match &call.fault {
         Some(fault) if fault.kind == FaultKind::SlowRead => fault.knobs.bytes_per_s.unwrap_or(65_536).max(1),
         Some(_) | None => 0,
     };
     let mut body = BytesMut::new();
-    // A body that breaks off ends the connection with it; what is answered then reaches nobody.
-    while let Some(Ok(frame)) = incoming.frame().await {
-        let Ok(data) = frame.into_data() else { continue };
+    while let Some(frame) = incoming.frame().await {
+        // The client left while it was sending: there is nobody to answer.
+        let Ok(data) = frame.map_err(|_| TakenOver)?.into_data() else { continue };
         if body.len() + data.len() > limit {
-            return None;
+            return Ok(None);
         }
         body.extend_from_slice(&data);
         if speed > 0 {
             sleep(Duration::from_secs_f64(data.len() as f64 / speed as f64)).await;
         }
     }
-    Some(body.freeze())
+    Ok(Some(body.freeze()))
 }
 
 fn answer(call: &mut Call, body: &Bytes) -> Reply {
@@ -219,9 +219,9 @@ fn dress(call: &Call, reply: &mut Reply) {
     reply.headers.extend(common);
 }
 
-fn response(reply: Reply, meter: Option<Meter>, receipt: Option<Receipt>) -> Response<ReplyBody> {
+fn response(reply: Reply, paperwork: Paperwork) -> Response<ReplyBody> {
     let exact = !reply.streamed;
-    let mut response = Response::new(ReplyBody::new(reply.pieces, exact, meter, receipt));
+    let mut response = Response::new(ReplyBody::new(reply.pieces, exact, paperwork));
     *response.status_mut() = hyper::StatusCode::from_u16(reply.status).unwrap_or(hyper::StatusCode::OK);
     for (name, value) in &reply.headers {
         let name = hyper::header::HeaderName::from_bytes(name.as_bytes());

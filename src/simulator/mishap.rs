@@ -23,10 +23,12 @@ pub struct Scene<'a> {
 
 /// The answer of a fault; `None` for faults that happen to the real answer.
 pub fn reply(fault: &Fault, scene: Scene<'_>) -> Option<Reply> {
-    let mut reply = match fault.kind {
-        FaultKind::Html => Reply::whole(502, "text/html; charset=UTF-8", PAGE),
-        FaultKind::Raw => Reply::whole(200, "application/json", String::new()),
-        _ => Reply::error(&adjusted(error(fault.kind, scene)?, fault), scene.request_id),
+    let mut reply = if fault.kind == FaultKind::Html {
+        Reply::whole(502, "text/html; charset=UTF-8", PAGE)
+    } else if fault.kind == FaultKind::Raw {
+        Reply::json(200, String::new())
+    } else {
+        Reply::error(&adjusted(error(fault.kind, scene)?, fault), scene.request_id)
     };
     let knobs = &fault.knobs;
     if let Some(status) = knobs.status {

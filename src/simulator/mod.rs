@@ -2,8 +2,8 @@
 //!
 //! It serves `headgate demo`, `headgate simulate` and tests. A prompt may direct its own answer
 //! ([`[[sim:scenario=tools]]`](marker)), rules strike requests with [faults](fault), and everything received is on
-//! [record](record). Decisions are pure (buckets, rules, answers, staging); `server`, `http` and `socket` do the I/O.
-//! Sound answers go through hyper; faulty ones are written by hand ([`staged`]).
+//! [`record`]. Decisions are pure (buckets, rules, answers, staging); `server`, `http` and `socket` do the I/O.
+//! Sound answers go through hyper; faulty ones are written by hand (`staged`).
 
 pub mod answer;
 mod body;

@@ -26,7 +26,7 @@ pub fn answer(call: &mut Call) -> Result<Reply, ApiError> {
 fn page(models: &[ModelConfig], query: &str) -> Result<Value, ApiError> {
     let option = |name: &str| {
         let pairs = query.split('&').filter_map(|pair| pair.split_once('='));
-        pairs.filter(|(known, _)| *known == name).map(|(_, value)| value).last()
+        pairs.filter(|(known, _)| *known == name).map(|(_, value)| value).next_back()
     };
     let limit: usize = match option("limit").map(str::parse) {
         None => 20,

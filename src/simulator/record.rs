@@ -110,6 +110,7 @@ struct Pages {
     stats: Stats,
     ring: VecDeque<Recorded>,
     body_bytes: usize,
+    next: u64,
 }
 
 impl Book {
@@ -130,7 +131,7 @@ impl Book {
         self.pages().ring.iter().cloned().collect()
     }
 
-    /// Requests under way: of a key, and over all.
+    /// Requests under way with the keys that fit.
     pub fn in_flight(&self, keys: impl Fn(&KeyStats) -> bool) -> usize {
         self.pages().stats.keys.iter().filter(|key| keys(key)).map(|key| key.in_flight).sum()
     }
@@ -141,6 +142,7 @@ impl Book {
         pages.ring.clear();
         pages.body_bytes = 0;
         let stats = &mut pages.stats;
+        stats.requests = 0;
         stats.aborted.clear();
         stats.connections_accepted = 0;
         for key in &mut stats.keys {
@@ -157,7 +159,8 @@ impl Book {
         let mut guard = self.pages();
         let pages = &mut *guard;
         let key = key.unwrap_or(pages.stats.keys.len() - 1);
-        request.sequence = pages.stats.requests;
+        request.sequence = pages.next;
+        pages.next += 1;
         request.at_ms = now;
         pages.stats.requests += 1;
         pages.stats.in_flight += 1;

@@ -84,15 +84,13 @@ pub fn check(request: &Value, version: Version, counting: bool, strict: bool) ->
     optional(request, "tools", Value::is_array, "a valid list")?;
     optional(request, "stop_sequences", Value::is_array, "a valid list")?;
     optional(request, "system", |value| value.is_string() || value.is_array(), "a string or a list")?;
-    if version == Version::Y2026 {
-        for name in ["temperature", "top_p", "top_k"].into_iter().filter(|name| present(name)) {
-            return refuse(name, "Extra inputs are not permitted with anthropic-version 2026-10-21");
-        }
+    let mut sampling = ["temperature", "top_p", "top_k"].into_iter();
+    if let Some(name) = sampling.find(|name| version == Version::Y2026 && present(name)) {
+        return refuse(name, "Extra inputs are not permitted with anthropic-version 2026-10-21");
     }
-    if strict && let Some(fields) = request.as_object() {
-        for name in fields.keys().filter(|name| !KNOWN.contains(&name.as_str())) {
-            return refuse(name, "Extra inputs are not permitted");
-        }
+    let mut fields = request.as_object().into_iter().flat_map(|fields| fields.keys());
+    if let Some(name) = fields.find(|name| strict && !KNOWN.contains(&name.as_str())) {
+        return refuse(name, "Extra inputs are not permitted");
     }
     check_messages(request, version)?;
     check_tools(request)?;
@@ -241,13 +239,9 @@ fn check_thinking(request: &Value) -> Result<(), ApiError> {
 pub fn last_user_text(request: &Value) -> &str {
     let messages = request["messages"].as_array().map_or(&[][..], Vec::as_slice);
     let Some(message) = messages.iter().rev().find(|message| message["role"] == "user") else { return "" };
-    match &message["content"] {
-        Value::String(text) => text,
-        content => {
-            let blocks = content.as_array().map_or(&[][..], Vec::as_slice);
-            blocks.iter().rev().find_map(|block| block["text"].as_str()).unwrap_or("")
-        }
-    }
+    let content = &message["content"];
+    let mut blocks = content.as_array().map_or(&[][..], Vec::as_slice).iter().rev();
+    content.as_str().or_else(|| blocks.find_map(|block| block["text"].as_str())).unwrap_or("")
 }
 
 #[cfg(test)]

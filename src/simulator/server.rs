@@ -16,7 +16,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
 use super::body::Meter;
-use super::clock::sleep;
+use super::clock::{Clock, sleep};
 use super::config::Accept;
 use super::http;
 use super::record::Receipt;
@@ -36,11 +36,12 @@ pub struct Takeover {
 }
 
 /// What a connection's requests share.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Seat {
+    clock: Clock,
     takeover: Mutex<Option<Takeover>>,
     busy: AtomicUsize,
-    served: AtomicU64,
+    quiet_since_ms: AtomicU64,
 }
 
 impl Seat {
@@ -51,6 +52,27 @@ impl Seat {
 
     fn taken(&self) -> Option<Takeover> {
         self.takeover.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    fn new(clock: Clock) -> Self {
+        let seat = Self {
+            clock,
+            takeover: Mutex::default(),
+            busy: AtomicUsize::default(),
+            quiet_since_ms: AtomicU64::default(),
+        };
+        seat.quiet_since_ms.store(seat.now_ms(), Ordering::Relaxed);
+        seat
+    }
+
+    fn now_ms(&self) -> u64 {
+        u64::try_from(self.clock.now().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// For how long nothing was asked and nothing is being answered.
+    fn idle_ms(&self) -> u64 {
+        let busy = self.busy.load(Ordering::Relaxed) > 0;
+        if busy { 0 } else { self.now_ms().saturating_sub(self.quiet_since_ms.load(Ordering::Relaxed)) }
     }
 }
 
@@ -105,26 +127,22 @@ async fn connection(tcp: TcpStream, tls: Option<TlsAcceptor>, world: Arc<World>)
 }
 
 async fn serve(socket: Socket, world: Arc<World>) {
-    let seat = Arc::new(Seat::default());
+    let seat = Arc::new(Seat::new(world.clock));
     let service = service_fn(|request| {
-        let (world, seat) = (Arc::clone(&world), Arc::clone(&seat));
-        Box::pin(async move {
-            let _busy = Busy::new(Arc::clone(&seat));
-            http::handle(world, seat, request).await
-        }) as Pin<Box<dyn Future<Output = _> + Send>>
+        let (world, busy) = (Arc::clone(&world), Busy::new(Arc::clone(&seat)));
+        Box::pin(http::handle(world, busy, request)) as Pin<Box<dyn Future<Output = _> + Send>>
     });
     let mut connection =
         http1::Builder::new().max_buf_size(512 * 1024).serve_connection(TokioIo::new(socket), service);
     loop {
-        let idle = idle_limit(&world);
-        let before = seat.served.load(Ordering::Relaxed);
+        let limit = world.manners().connection.idle_close_ms;
+        let glance = if limit > 0 { (limit / 4).clamp(1, 250) } else { 250 };
         tokio::select! {
             // Sound ends and aborted clients alike: nothing is left to do but a possible takeover.
             _ = poll_fn(|cx| Pin::new(&mut connection).poll(cx)) => break,
-            () = sleep(idle.unwrap_or(Duration::from_millis(250))) => {}
+            () = sleep(Duration::from_millis(glance)) => {}
         }
-        let quiet = seat.busy.load(Ordering::Relaxed) == 0 && seat.served.load(Ordering::Relaxed) == before;
-        if idle.is_some() && quiet {
+        if limit > 0 && seat.idle_ms() >= limit {
             Pin::new(&mut connection).graceful_shutdown();
         }
     }
@@ -134,24 +152,27 @@ async fn serve(socket: Socket, world: Arc<World>) {
     }
 }
 
-fn idle_limit(world: &World) -> Option<Duration> {
-    let limit = world.manners().connection.idle_close_ms;
-    (limit > 0).then(|| Duration::from_millis(limit))
+/// A request that is being answered, its body included.
+#[derive(Debug)]
+pub struct Busy {
+    seat: Arc<Seat>,
 }
-
-/// A request in its handler.
-struct Busy(Arc<Seat>);
 
 impl Busy {
     fn new(seat: Arc<Seat>) -> Self {
         seat.busy.fetch_add(1, Ordering::Relaxed);
-        Self(seat)
+        Self { seat }
+    }
+
+    /// Its connection.
+    pub fn seat(&self) -> &Seat {
+        &self.seat
     }
 }
 
 impl Drop for Busy {
     fn drop(&mut self) {
-        self.0.busy.fetch_sub(1, Ordering::Relaxed);
-        self.0.served.fetch_add(1, Ordering::Relaxed);
+        self.seat.quiet_since_ms.store(self.seat.now_ms(), Ordering::Relaxed);
+        self.seat.busy.fetch_sub(1, Ordering::Relaxed);
     }
 }

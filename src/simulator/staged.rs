@@ -59,9 +59,7 @@ enum Framing {
 
 /// Whether a fault needs the wire; every other fault is an answer or a delay.
 pub fn needs_wire(fault: &Fault) -> bool {
-    fault.unread()
-        || !matches!(fault.kind, FaultKind::None | FaultKind::SlowRead | FaultKind::Delay)
-            && wire_kind(fault.kind)
+    fault.unread() || wire_kind(fault.kind)
 }
 
 fn wire_kind(kind: FaultKind) -> bool {

@@ -37,10 +37,7 @@ pub struct Findings<'a> {
 impl<'a> Findings<'a> {
     /// Begins with the problems of reading the shape.
     pub fn new(env: &'a Environment, problems: Vec<Problem>) -> Self {
-        let unread = problems
-            .iter()
-            .map(|problem| problem.option.split(' ').next().unwrap_or("").to_owned())
-            .collect();
+        let unread = problems.iter().map(|problem| problem.option.clone()).collect();
         Self { env, problems, warnings: Vec::new(), references: Vec::new(), unread }
     }
 
@@ -53,6 +50,14 @@ impl<'a> Findings<'a> {
         };
         if !self.unread.iter().any(below) {
             self.problems.push(Problem::new(path, text));
+        }
+    }
+
+    /// Notes what is wrong with a table as a whole, unless a part of it could not be read: that would explain it.
+    pub fn wrong_whole(&mut self, path: &str, text: impl Into<String>) {
+        let part = |unread: &String| unread.strip_prefix(path).is_some_and(|rest| rest.starts_with('.'));
+        if !self.unread.iter().any(part) {
+            self.wrong(path, text);
         }
     }
 

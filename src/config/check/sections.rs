@@ -94,14 +94,15 @@ pub fn park(
         overloaded: rest("overloaded_ms", over.overloaded_ms, base.overloaded),
         not_ready: rest("not_ready_ms", over.not_ready_ms, base.not_ready),
     };
-    at_least(
-        &format!("{path}.backoff_max_ms"),
-        park.backoff_max,
-        ("backoff_first_ms", park.backoff_first),
-        findings,
-    );
-    let first = ("key_fault_first_ms", park.key_fault_first);
-    at_least(&format!("{path}.key_fault_max_ms"), park.key_fault_max, first, findings);
+    // A pair that is inherited whole has been judged where it was written.
+    if over.backoff_first_ms.or(over.backoff_max_ms).is_some() {
+        let first = ("backoff_first_ms", park.backoff_first);
+        at_least(&format!("{path}.backoff_max_ms"), park.backoff_max, first, findings);
+    }
+    if over.key_fault_first_ms.or(over.key_fault_max_ms).is_some() {
+        let first = ("key_fault_first_ms", park.key_fault_first);
+        at_least(&format!("{path}.key_fault_max_ms"), park.key_fault_max, first, findings);
+    }
     park
 }
 

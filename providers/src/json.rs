@@ -27,10 +27,9 @@ pub(crate) struct Text {
     escaped: bool,
 }
 
-/// A position in a document that is known to be UTF-8.
+/// A position in a document.
 #[derive(Clone, Debug)]
 pub(crate) struct Cursor<'a> {
-    text: &'a str,
     bytes: &'a [u8],
     at: usize,
     depth: usize,
@@ -38,29 +37,25 @@ pub(crate) struct Cursor<'a> {
 }
 
 impl<'a> Cursor<'a> {
-    /// Checks encoding and byte order mark, and stands before the first value.
+    /// Stands before the first value.
     pub fn new(bytes: &'a [u8], max_depth: usize) -> Result<Self, Flaw> {
         if bytes.starts_with(b"\xEF\xBB\xBF") {
             return Err(Flaw { at: 0, what: "a byte order mark is not allowed", cut: false });
         }
-        let text = std::str::from_utf8(bytes).map_err(|error| Flaw {
-            at: error.valid_up_to(),
-            what: "invalid UTF-8",
-            cut: error.error_len().is_none(),
-        })?;
-        let mut cursor = Self { text, bytes, at: 0, depth: 0, max_depth };
+        let mut cursor = Self { bytes, at: 0, depth: 0, max_depth };
         cursor.space();
         Ok(cursor)
     }
 
     /// The next byte.
+    #[inline]
     pub fn peek(&self) -> Option<u8> {
         self.bytes.get(self.at).copied()
     }
 
-    /// A piece of the document.
+    /// A piece of the document that was passed, and thereby checked.
     pub fn slice(&self, span: Range<usize>) -> &'a str {
-        self.text.get(span).unwrap_or_default()
+        self.bytes.get(span).and_then(|bytes| std::str::from_utf8(bytes).ok()).unwrap_or_default()
     }
 
     /// The text of a string, unescaped; `None` where escapes spell no Unicode text (a lone surrogate).
@@ -68,7 +63,7 @@ impl<'a> Cursor<'a> {
         if text.escaped {
             return serde_json::from_str(self.slice(text.span.clone())).ok().map(Cow::Owned);
         }
-        self.text.get(text.span.start + 1..text.span.end - 1).map(Cow::Borrowed)
+        Some(Cow::Borrowed(self.slice(text.span.start + 1..text.span.end - 1)))
     }
 
     /// The document must end here, white space aside.
@@ -119,9 +114,11 @@ impl<'a> Cursor<'a> {
     pub fn string(&mut self) -> Result<Text, Flaw> {
         let start = self.at;
         self.expect(b'"', "expected a string")?;
-        let mut escaped = false;
+        let (mut escaped, mut wide) = (false, false);
         loop {
-            self.at = plain_until(self.bytes, self.at);
+            let run = plain(self.bytes, self.at);
+            self.at = run.at;
+            wide |= run.wide;
             match self.peek() {
                 Some(b'"') => break,
                 Some(b'\\') => {
@@ -132,8 +129,21 @@ impl<'a> Cursor<'a> {
                 None => return Err(self.flaw("unexpected end")),
             }
         }
+        if wide {
+            self.check_utf8(start)?;
+        }
         self.at += 1;
         Ok(Text { span: start..self.at, escaped })
+    }
+
+    /// The bytes since `start` must be UTF-8. Beyond ASCII nothing is allowed outside of strings, so checking those suffices.
+    fn check_utf8(&self, start: usize) -> Result<(), Flaw> {
+        let passed = self.bytes.get(start..self.at).unwrap_or_default();
+        std::str::from_utf8(passed).map(|_| ()).map_err(|error| Flaw {
+            at: start + error.valid_up_to(),
+            what: "invalid UTF-8",
+            cut: false,
+        })
     }
 
     /// One value, or the opening of a container that is not empty (`true`).
@@ -271,6 +281,7 @@ impl<'a> Cursor<'a> {
         Ok(())
     }
 
+    #[inline]
     fn expect(&mut self, byte: u8, what: &'static str) -> Result<(), Flaw> {
         if self.peek() != Some(byte) {
             return Err(self.flaw(what));
@@ -279,6 +290,7 @@ impl<'a> Cursor<'a> {
         Ok(())
     }
 
+    #[inline]
     fn space(&mut self) {
         while matches!(self.peek(), Some(b' ' | b'\n' | b'\r' | b'\t')) {
             self.at += 1;
@@ -321,20 +333,83 @@ impl Nesting {
     }
 }
 
-/// Offset of the first byte at or after `at` that ends a run of plain string bytes: a quote, a backslash, a control
-/// character, or the end.
-fn plain_until(bytes: &[u8], mut at: usize) -> usize {
-    // Blocks of a fixed size without early exit become vector instructions.
-    while let Some(block) = bytes.get(at..).and_then(<[u8]>::first_chunk::<32>) {
-        if block.iter().fold(false, |hit, byte| hit | special(*byte)) {
+/// A run of plain string bytes, as far as it was passed.
+#[derive(Clone, Copy)]
+struct Run {
+    /// Where the next byte stands.
+    at: usize,
+    /// Whether that is a quote, a backslash, a control character or the end.
+    ended: bool,
+    /// Whether a byte beyond ASCII was passed, or stands shortly behind.
+    wide: bool,
+}
+
+/// Passes plain string bytes from `at` to their end.
+fn plain(bytes: &[u8], at: usize) -> Run {
+    // Most strings end within a few words; only long runs are worth the wide steps.
+    let near = words(bytes, at, 16);
+    if near.ended {
+        return near;
+    }
+    let far = blocks(bytes, near.at);
+    let last = words(bytes, far.at, usize::MAX);
+    Run { wide: near.wide | far.wide | last.wide, ..last }
+}
+
+/// Steps of eight bytes, at most `most` of them, and single ones where less than eight are left.
+#[inline]
+fn words(bytes: &[u8], mut at: usize, most: usize) -> Run {
+    let mut seen = 0;
+    for _ in 0..most {
+        let Some(word) = bytes.get(at..).and_then(<[u8]>::first_chunk::<8>) else {
+            let mut wide = seen & EACH_TOP != 0;
+            while let Some(byte) = bytes.get(at).filter(|byte| !special(**byte)) {
+                wide |= !byte.is_ascii();
+                at += 1;
+            }
+            return Run { at, ended: true, wide };
+        };
+        let word = u64::from_le_bytes(*word);
+        seen |= word;
+        let hit = specials(word);
+        if hit != 0 {
+            let at = at + (hit.trailing_zeros() / 8) as usize;
+            return Run { at, ended: true, wide: seen & EACH_TOP != 0 };
+        }
+        at += 8;
+    }
+    Run { at, ended: false, wide: seen & EACH_TOP != 0 }
+}
+
+/// Steps of a fixed 64 bytes without early exit inside, which become vector instructions.
+fn blocks(bytes: &[u8], mut at: usize) -> Run {
+    let mut seen = 0;
+    while let Some(block) = bytes.get(at..).and_then(<[u8]>::first_chunk::<64>) {
+        let (mut hit, mut all) = (0, 0);
+        for byte in block {
+            hit |= u8::from(*byte < 0x20) | u8::from(*byte == b'"') | u8::from(*byte == b'\\');
+            all |= byte;
+        }
+        if hit != 0 {
             break;
         }
+        seen |= all;
         at += block.len();
     }
-    while bytes.get(at).is_some_and(|byte| !special(*byte)) {
-        at += 1;
-    }
-    at
+    Run { at, ended: false, wide: !seen.is_ascii() }
+}
+
+const EACH_ONE: u64 = 0x0101_0101_0101_0101;
+const EACH_TOP: u64 = 0x8080_8080_8080_8080;
+
+/// The top bit of each special byte of a word is set; bits above the first one set may be wrong (borrows).
+#[inline]
+fn specials(word: u64) -> u64 {
+    let quote = word ^ (EACH_ONE * 0x22);
+    let backslash = word ^ (EACH_ONE * 0x5c);
+    let zero = |word: u64| word.wrapping_sub(EACH_ONE) & !word;
+    let control = word.wrapping_sub(EACH_ONE * 0x20) & !word;
+    (zero(quote) | zero(backslash) | control) & EACH_TOP
 }
 
 fn special(byte: u8) -> bool {
@@ -342,4 +417,42 @@ fn special(byte: u8) -> bool {
 }
 
 #[cfg(test)]
-mod tests;
+mod tests {
+    use super::{Cursor, plain, special};
+
+    #[test]
+    fn runs_end_where_a_plain_loop_ends_them() {
+        for length in 0..300 {
+            for ender in [None, Some(b'"'), Some(b'\\'), Some(0x1f), Some(0)] {
+                for wide in [false, true] {
+                    let mut bytes = vec![if wide { 0xa0 } else { b' ' }; length];
+                    bytes.extend(ender);
+                    bytes.extend([0x7f, 0x80, b'!', b'#', b'[', b']'].repeat(if ender.is_some() {
+                        30
+                    } else {
+                        0
+                    }));
+                    let run = plain(&bytes, 0);
+                    let slow = bytes.iter().position(|byte| special(*byte)).unwrap_or(bytes.len());
+                    assert_eq!((run.at, run.ended), (slow, true));
+                    assert!(run.wide || !wide || length == 0);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn invalid_utf8_is_found_wherever_it_stands_in_a_string() {
+        for length in 0..200 {
+            let mut bytes = vec![b'a'; length + 2];
+            bytes[0] = b'"';
+            bytes[length + 1] = b'"';
+            for at in 1..=length {
+                bytes[at] = 0xff;
+                let flaw = Cursor::new(&bytes, 1).unwrap().value().unwrap_err();
+                assert_eq!((flaw.at, flaw.what), (at, "invalid UTF-8"));
+                bytes[at] = b'a';
+            }
+        }
+    }
+}

@@ -4,8 +4,12 @@
 //! escapes, numbers, control characters, nesting. Lone surrogates in `\u` escapes are accepted, as RFC 8259 (section 8.2)
 //! allows: whoever needs the decoded text gets `None` for it. Hostile input costs time linear in its length.
 
+mod plain;
+
 use std::borrow::Cow;
 use std::ops::Range;
+
+use plain::plain;
 
 /// Why a document is not acceptable JSON, and where.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,6 +97,30 @@ impl<'a> Cursor<'a> {
             }
         }
         self.expect(b'}', "expected `,` or `}`")?;
+        self.depth -= 1;
+        Ok(())
+    }
+
+    /// Passes a list, calling `element` while standing before each value, which it must pass.
+    pub fn elements<E: From<Flaw>>(
+        &mut self,
+        mut element: impl FnMut(&mut Self) -> Result<(), E>,
+    ) -> Result<(), E> {
+        self.expect(b'[', "expected a list")?;
+        self.deeper()?;
+        self.space();
+        if self.peek() != Some(b']') {
+            loop {
+                element(self)?;
+                self.space();
+                if self.peek() != Some(b',') {
+                    break;
+                }
+                self.at += 1;
+                self.space();
+            }
+        }
+        self.expect(b']', "expected `,` or `]`")?;
         self.depth -= 1;
         Ok(())
     }
@@ -333,113 +361,9 @@ impl Nesting {
     }
 }
 
-/// A run of plain string bytes, as far as it was passed.
-#[derive(Clone, Copy)]
-struct Run {
-    /// Where the next byte stands.
-    at: usize,
-    /// Whether that is a quote, a backslash, a control character or the end.
-    ended: bool,
-    /// Whether a byte beyond ASCII was passed, or stands shortly behind.
-    wide: bool,
-}
-
-/// Passes plain string bytes from `at` to their end.
-fn plain(bytes: &[u8], at: usize) -> Run {
-    // Most strings end within a few words; only long runs are worth the wide steps.
-    let near = words(bytes, at, 16);
-    if near.ended {
-        return near;
-    }
-    let far = blocks(bytes, near.at);
-    let last = words(bytes, far.at, usize::MAX);
-    Run { wide: near.wide | far.wide | last.wide, ..last }
-}
-
-/// Steps of eight bytes, at most `most` of them, and single ones where less than eight are left.
-#[inline]
-fn words(bytes: &[u8], mut at: usize, most: usize) -> Run {
-    let mut seen = 0;
-    for _ in 0..most {
-        let Some(word) = bytes.get(at..).and_then(<[u8]>::first_chunk::<8>) else {
-            let mut wide = seen & EACH_TOP != 0;
-            while let Some(byte) = bytes.get(at).filter(|byte| !special(**byte)) {
-                wide |= !byte.is_ascii();
-                at += 1;
-            }
-            return Run { at, ended: true, wide };
-        };
-        let word = u64::from_le_bytes(*word);
-        seen |= word;
-        let hit = specials(word);
-        if hit != 0 {
-            let at = at + (hit.trailing_zeros() / 8) as usize;
-            return Run { at, ended: true, wide: seen & EACH_TOP != 0 };
-        }
-        at += 8;
-    }
-    Run { at, ended: false, wide: seen & EACH_TOP != 0 }
-}
-
-/// Steps of a fixed 64 bytes without early exit inside, which become vector instructions.
-fn blocks(bytes: &[u8], mut at: usize) -> Run {
-    let mut seen = 0;
-    while let Some(block) = bytes.get(at..).and_then(<[u8]>::first_chunk::<64>) {
-        let (mut hit, mut all) = (0, 0);
-        for byte in block {
-            hit |= u8::from(*byte < 0x20) | u8::from(*byte == b'"') | u8::from(*byte == b'\\');
-            all |= byte;
-        }
-        if hit != 0 {
-            break;
-        }
-        seen |= all;
-        at += block.len();
-    }
-    Run { at, ended: false, wide: !seen.is_ascii() }
-}
-
-const EACH_ONE: u64 = 0x0101_0101_0101_0101;
-const EACH_TOP: u64 = 0x8080_8080_8080_8080;
-
-/// The top bit of each special byte of a word is set; bits above the first one set may be wrong (borrows).
-#[inline]
-fn specials(word: u64) -> u64 {
-    let quote = word ^ (EACH_ONE * 0x22);
-    let backslash = word ^ (EACH_ONE * 0x5c);
-    let zero = |word: u64| word.wrapping_sub(EACH_ONE) & !word;
-    let control = word.wrapping_sub(EACH_ONE * 0x20) & !word;
-    (zero(quote) | zero(backslash) | control) & EACH_TOP
-}
-
-fn special(byte: u8) -> bool {
-    byte < 0x20 || byte == b'"' || byte == b'\\'
-}
-
 #[cfg(test)]
 mod tests {
-    use super::{Cursor, plain, special};
-
-    #[test]
-    fn runs_end_where_a_plain_loop_ends_them() {
-        for length in 0..300 {
-            for ender in [None, Some(b'"'), Some(b'\\'), Some(0x1f), Some(0)] {
-                for wide in [false, true] {
-                    let mut bytes = vec![if wide { 0xa0 } else { b' ' }; length];
-                    bytes.extend(ender);
-                    bytes.extend([0x7f, 0x80, b'!', b'#', b'[', b']'].repeat(if ender.is_some() {
-                        30
-                    } else {
-                        0
-                    }));
-                    let run = plain(&bytes, 0);
-                    let slow = bytes.iter().position(|byte| special(*byte)).unwrap_or(bytes.len());
-                    assert_eq!((run.at, run.ended), (slow, true));
-                    assert!(run.wide || !wide || length == 0);
-                }
-            }
-        }
-    }
+    use super::Cursor;
 
     #[test]
     fn invalid_utf8_is_found_wherever_it_stands_in_a_string() {

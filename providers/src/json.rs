@@ -283,6 +283,7 @@ impl<'a> Cursor<'a> {
         Ok(())
     }
 
+    #[inline]
     fn escape(&mut self) -> Result<(), Flaw> {
         self.at += 1;
         match self.peek() {

@@ -25,27 +25,24 @@ pub(super) fn plain(bytes: &[u8], at: usize) -> Run {
 
 /// Steps of eight bytes, at most `most` of them, and single ones where less than eight are left.
 #[inline]
-fn words(bytes: &[u8], mut at: usize, most: usize) -> Run {
+fn words(bytes: &[u8], from: usize, most: usize) -> Run {
+    let (words, rest) = bytes.get(from..).unwrap_or_default().as_chunks::<8>();
     let mut seen = 0;
-    for _ in 0..most {
-        let Some(word) = bytes.get(at..).and_then(<[u8]>::first_chunk::<8>) else {
-            let mut wide = seen & EACH_TOP != 0;
-            while let Some(byte) = bytes.get(at).filter(|byte| !special(**byte)) {
-                wide |= !byte.is_ascii();
-                at += 1;
-            }
-            return Run { at, ended: true, wide };
-        };
+    for (place, word) in words.iter().take(most).enumerate() {
         let word = u64::from_le_bytes(*word);
         seen |= word;
         let hit = specials(word);
         if hit != 0 {
-            let at = at + (hit.trailing_zeros() / 8) as usize;
+            let at = from + place * 8 + (hit.trailing_zeros() / 8) as usize;
             return Run { at, ended: true, wide: seen & EACH_TOP != 0 };
         }
-        at += 8;
     }
-    Run { at, ended: false, wide: seen & EACH_TOP != 0 }
+    let wide = seen & EACH_TOP != 0;
+    if words.len() > most {
+        return Run { at: from + most * 8, ended: false, wide };
+    }
+    let passed = rest.iter().position(|byte| special(*byte)).unwrap_or(rest.len());
+    Run { at: from + words.len() * 8 + passed, ended: true, wide: wide || !rest[..passed].is_ascii() }
 }
 
 /// Steps of a fixed 64 bytes without early exit inside, which become vector instructions.

@@ -74,6 +74,7 @@ fn an_error_inside_a_200_is_judged_by_its_type() {
     let mut headers = Headers::default();
     headers.push("date", Bytes::from_static(b"Sat, 21 Nov 2026 12:00:00 GMT"));
     headers.push("anthropic-ratelimit-requests-reset", Bytes::from_static(b"2026-11-21T12:00:59Z"));
+    headers.push("content-type", Bytes::from_static(b"text/event-stream"));
     let head = WireHead { status: 200, headers };
     for (error_type, code, expected) in [
         ("overloaded_error", "", "overloaded - - 529"),
@@ -96,7 +97,12 @@ fn an_error_inside_a_200_is_judged_by_its_type() {
         let status = fault.status().unwrap();
         assert_eq!(format!("{} {status}", summary(&fault)), expected, "{error_type}");
     }
-    assert_eq!(in_answer(&head, b"gone").kind, FaultKind::Server);
+    let fault = in_answer(&head, b"gone");
+    assert_eq!(fault.kind, FaultKind::Server);
+    let answer = fault.answer.unwrap();
+    assert!(!answer.is_envelope && answer.headers.has("date"));
+    assert_eq!(answer.headers.get("content-type"), Some("application/json"));
+    assert_eq!(answer.headers.len(), 2);
 }
 
 proptest! {

@@ -112,6 +112,15 @@ fn what_is_no_json_is_refused_with_its_place() {
 }
 
 #[test]
+fn that_a_body_is_no_json_goes_before_what_is_wrong_with_a_field() {
+    assert_eq!(
+        refusal(r#"{"stream":7,"model":"","a":}"#),
+        "The request body is not valid JSON: expected a value at byte 27"
+    );
+    assert_eq!(refusal(r#"{"stream":7,"model":""}"#), "stream: Input should be a valid boolean");
+}
+
+#[test]
 fn nesting_is_bounded_without_recursion() {
     let nested = |depth: usize| format!(r#"{{"model":"m","a":{}{}}}"#, "[".repeat(depth), "]".repeat(depth));
     assert!(scan(nested(63).as_bytes(), 64).is_ok());

@@ -12,6 +12,7 @@ use crate::clock::Clock;
 use crate::config::checked::Settings;
 use crate::metrics::Metrics;
 use crate::pool::Pool;
+use crate::relay::retry_budget::RetryBudget;
 
 /// All shared state.
 pub struct Gateway {
@@ -23,6 +24,8 @@ pub struct Gateway {
     pub auth: Auth,
     /// What is counted.
     pub metrics: Metrics,
+    /// How many attempts may repeat after backend faults.
+    pub retry_budget: RetryBudget,
     /// Upstream's lists of models.
     pub models: crate::models::Lists,
     /// Bytes of request bodies held by all calls.
@@ -54,6 +57,7 @@ impl Gateway {
             pool: Pool::new(settings.clone(), clock, chance),
             auth: Auth::new(&settings),
             metrics: Metrics::new()?,
+            retry_budget: RetryBudget::default(),
             models: crate::models::Lists::default(),
             buffered: Arc::default(),
             settings: ArcSwap::new(settings),

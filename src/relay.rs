@@ -3,6 +3,7 @@
 //! One call from its plan to a committed [`Reply`] or a [`Failure`]. Until the first content frame every failure is ours to
 //! hide; the lease and the record of the call are RAII, so dropping this future at any await settles everything.
 
+pub mod retry_budget;
 pub mod trail;
 
 use std::cell::Cell;
@@ -62,13 +63,14 @@ impl<T: Transport> Relay<T> {
 
     async fn failover(&self, trail: &mut Trail, record: &mut Record) -> Result<Unsettled<T::Body>, Failure> {
         let clock = self.gateway.clock;
-        let settings = self.gateway.settings();
+        let settings = self.gateway.settings().clone();
+        self.gateway.retry_budget.earn(clock.now(), &settings.relay);
         loop {
             let mut lease = self.lease(trail, record).await?;
             record.attempt(&lease);
             match self.attempt(&lease, trail.attempts).await {
                 Ok(answered) => {
-                    lease.absolve();
+                    lease.absolve(clock.now());
                     trail.answered(&lease, clock.now());
                     self.gateway.metrics.attempt(&lease.candidate().upstream.settings.name, "ok");
                     return Ok(Unsettled {
@@ -81,7 +83,12 @@ impl<T: Transport> Relay<T> {
                 Err(fault) => {
                     self.note(&lease, &fault);
                     record.fault(&fault);
-                    match trail.judge(&lease, fault, clock.now(), &settings.relay) {
+                    match trail.judge(
+                        &mut lease,
+                        fault,
+                        clock.now(),
+                        (&settings.relay, &self.gateway.retry_budget),
+                    ) {
                         Verdict::Next | Verdict::Wait(_) => {}
                         Verdict::Stop(failure) => return Err(failure),
                     }

@@ -119,7 +119,7 @@ class Simulator(Program):
     """`headgate simulate`. Its control plane is under /__sim/."""
 
     def __init__(self, scratch, config=None):
-        super().__init__(scratch, "/__sim/stats")
+        super().__init__(scratch, "/__sim/healthz")
         self.config = config
 
     def command(self, ports):
@@ -144,20 +144,16 @@ class Simulator(Program):
 
     def requests(self):
         """What came in, oldest first."""
-        return [Recorded(each) for each in self.control("requests?bodies=base64")]
+        return [Recorded(each) for each in self.control("requests?bodies=base64")["requests"]]
 
 
 class Recorded:
-    """A request as the simulator received it."""
+    """A request as the simulator received it; header names in lower case, repeated lines joined by commas."""
 
     def __init__(self, told):
-        self.key, self.method = told["key"], told["method"]
-        self.path, _, self.query = told["target"].partition("?")
+        self.key, self.method, self.path, self.query = (told[name] for name in ("key", "method", "path", "query"))
+        self.headers = {name.lower(): value for name, value in told["headers"].items()}
         self.body = base64.b64decode(told["body"])
-        self.headers = {}
-        for name, value in told["headers"]:
-            name = name.lower()
-            self.headers[name] = f"{self.headers[name]}, {value}" if name in self.headers else value
 
 
 class Gateway(Program):

@@ -1,0 +1,17 @@
+//! The core by its behaviour: the loop, the pool and the reply over a scripted transport, with time paused.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test that cannot go on has failed"
+)]
+#![allow(missing_docs, reason = "tests name themselves")]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod choice;
+mod parking;
+mod poisoned;
+mod scopes;

@@ -77,7 +77,7 @@ impl<T: Transport> Attempt<'_, T> {
             self.held_since.set(Some(self.clock.now()));
         }
         let frames = self.commit(timer, late, deadlines, &mut body, decoder.as_mut()).await?;
-        let complete = matches!(frames.last(), Some(Frame { mark: Mark::Stop | Mark::Error(_), .. }));
+        let complete = matches!(frames.last(), Some(Frame { mark: Mark::Stop, .. }));
         // A stream's connection is kept until its last chunk was read; a whole answer was read to its end.
         let rest = (streams || !complete).then_some((body, decoder));
         Ok(Answered { head, frames, rest, committed_at: self.clock.now() })
@@ -162,11 +162,8 @@ impl<T: Transport> Attempt<'_, T> {
     }
 }
 
-/// Takes a failure that upstream reported before any content out of `frames`.
+/// Takes a failure that upstream reported out of `frames`. Content that came in the same read has not been shown to anyone.
 fn reported(frames: &mut Vec<Frame>) -> Option<Fault> {
-    if frames.iter().any(|frame| matches!(frame.mark, Mark::Content)) {
-        return None;
-    }
     match frames.pop() {
         Some(Frame { mark: Mark::Error(fault), .. }) => Some(*fault),
         Some(frame) => {

@@ -76,6 +76,8 @@ impl Trail {
         let patient = now < self.patience_until;
         let reachable = shortage.free_at.is_some_and(|free_at| free_at <= self.patience_until);
         if patient && (reachable || shortage.probing) {
+            // Behind the wait their parks are over, and with them what spoke against the groups.
+            self.avoid.groups.clear();
             let until = shortage.free_at.unwrap_or(self.patience_until).min(self.patience_until);
             return Verdict::Wait(if now < spill_until { until.min(spill_until) } else { until });
         }

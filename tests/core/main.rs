@@ -11,7 +11,14 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod bounds;
 mod choice;
+mod clocks;
+mod endings;
 mod parking;
 mod poisoned;
+mod records;
 mod scopes;
+mod splits;
+mod streams;
+mod waiting;

@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id};
 use tracing::subscriber::DefaultGuard;
-use tracing::{Event, Subscriber};
+use tracing::{Dispatch, Event, Subscriber};
 use tracing_subscriber::layer::{Context, SubscriberExt as _};
 use tracing_subscriber::{Layer, Registry};
 
@@ -20,6 +20,9 @@ struct Seen {
     spans: Vec<(String, Line)>,
 }
 
+/// With only one subscriber alive, a place in the code that is first reached by another thread is switched off for good.
+static SECOND: OnceLock<Dispatch> = OnceLock::new();
+
 /// Captures while it lives.
 pub struct Log {
     seen: Arc<Mutex<Seen>>,
@@ -29,6 +32,7 @@ pub struct Log {
 impl Log {
     /// Captures what this thread logs from now on.
     pub fn start() -> Self {
+        SECOND.get_or_init(|| Dispatch::new(Registry::default()));
         let seen = Arc::<Mutex<Seen>>::default();
         let subscriber = Registry::default().with(Capture(seen.clone()));
         Self { seen, _guard: tracing::subscriber::set_default(subscriber) }

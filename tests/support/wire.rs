@@ -12,7 +12,7 @@ use bytes::Bytes;
 use headgate::clock::{Clock, Moment};
 use headgate::config::checked::Backend;
 use headgate::transport::{Body, Transport};
-use headgate_providers::{Fault, FaultKind, WireHead, WireRequest};
+use headgate_providers::{Fault, WireHead, WireRequest};
 use tokio::time::Sleep;
 
 use super::answer::{Answer, Step};
@@ -205,7 +205,3 @@ impl Drop for Playing {
         self.wire.0.open.set(self.wire.0.open.get() - 1);
     }
 }
-
-/// The kinds of fault that the transport itself reports while sending.
-pub const SENDING: [FaultKind; 5] =
-    [FaultKind::Connect, FaultKind::Tls, FaultKind::Reset, FaultKind::Malformed, FaultKind::UploadRefused];

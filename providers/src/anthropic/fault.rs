@@ -42,7 +42,10 @@ pub(super) fn in_answer(head: &WireHead, body: &[u8]) -> Fault {
     let report = Report::read(body);
     let wall = head.headers.get("date").and_then(|date| httpdate::parse_http_date(date).ok());
     let mut headers = head.headers.clone();
-    headers.retain(|name| !name.starts_with("anthropic-ratelimit-") && !name.starts_with("retry-after"));
+    // The body that goes with this is the error's JSON, not the event stream it may have stood in.
+    headers.retain(|name| {
+        !["anthropic-ratelimit-", "retry-after", "content-type"].iter().any(|it| name.starts_with(it))
+    });
     let status = status_for_error_type(&report.error_type).unwrap_or(500);
     classify(&WireHead { status, headers }, &Bytes::copy_from_slice(body), wall)
 }

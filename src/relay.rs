@@ -18,6 +18,7 @@ use crate::call::Call;
 use crate::clock::Moment;
 use crate::failure::{Failure, FailureKind};
 use crate::gateway::Gateway;
+use crate::pool::waiting::Place;
 use crate::pool::{Lease, Plan};
 use crate::reply::Reply;
 use crate::settle::Record;
@@ -54,7 +55,7 @@ impl<T: Transport> Relay<T> {
     /// # Errors
     /// The [`Failure`] to tell the caller when nothing could serve it.
     pub async fn run(self, mut record: Record) -> Result<Reply<T::Body>, Ended> {
-        let mut trail = Trail::new(&self.call, self.plan.spill_after);
+        let mut trail = Trail::new(&self.call, self.plan.clone());
         match self.failover(&mut trail, &mut record).await {
             Ok(reply) => Ok(reply.settled_by(record)),
             Err(failure) => Err(Ended { failure, record }),
@@ -112,16 +113,21 @@ impl<T: Transport> Relay<T> {
 
     /// A key to try: at once, or after a wait in the queue.
     async fn lease(&self, trail: &mut Trail, record: &mut Record) -> Result<Lease, Failure> {
+        let asked = self.gateway.clock.now();
+        let mut place = None;
+        let leased = self.lease_or_wait(trail, &mut place).await;
+        if place.is_some() {
+            record.queued += self.gateway.clock.now().since(asked);
+        }
+        leased
+    }
+
+    async fn lease_or_wait(&self, trail: &mut Trail, place: &mut Option<Place>) -> Result<Lease, Failure> {
         let pool = &self.gateway.pool;
         let clock = self.gateway.clock;
-        let asked = clock.now();
-        let mut place = None;
         loop {
             let now = clock.now();
             if let Ok(lease) = pool.lease(&self.plan, &trail.avoid, now, trail.spill_until(now)) {
-                if place.is_some() {
-                    record.queued += now.since(asked);
-                }
                 return Ok(lease);
             }
             // Armed before the second look: what changes in between still wakes this call.
@@ -137,7 +143,7 @@ impl<T: Transport> Relay<T> {
                 Verdict::Next => continue,
             };
             if place.is_none() {
-                place = Some(pool.join(self.call.request.body.len()).ok_or_else(queue_full)?);
+                *place = Some(pool.join(self.call.request.body.len()).ok_or_else(queue_full)?);
             }
             tokio::select! {
                 () = bell => {}

@@ -43,6 +43,7 @@ pub(super) fn in_answer(head: &WireHead, body: &[u8]) -> Fault {
     let report = Report::read(body);
     let wall = head.headers.get("date").and_then(|date| httpdate::parse_http_date(date).ok());
     let mut headers = head.headers.clone();
+    // The body that goes with this is the error's JSON, not the event stream it may have stood in.
     headers.retain(|name| {
         !["anthropic-ratelimit-", "retry-after", "content-"].iter().any(|it| name.starts_with(it))
     });

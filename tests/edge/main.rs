@@ -15,6 +15,8 @@ mod caller;
 mod early;
 mod errors;
 mod fidelity;
+mod flow;
+mod leaving;
 mod log;
 mod scripted;
 mod stand;

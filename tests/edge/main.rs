@@ -24,4 +24,5 @@ mod pinging;
 mod scripted;
 mod stand;
 mod tap;
+mod tls;
 mod truncation;

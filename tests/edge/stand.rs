@@ -43,14 +43,22 @@ impl Running {
 
     /// The same, with more files in its folder.
     pub fn start_with(yaml: &str, prepare: impl FnOnce(&std::path::Path)) -> Self {
+        Self::start_in(yaml, prepare, [])
+    }
+
+    /// The same, in this environment.
+    pub fn start_in(
+        yaml: &str,
+        prepare: impl FnOnce(&std::path::Path),
+        variables: impl IntoIterator<Item = (String, String)>,
+    ) -> Self {
         let folder = tempfile::tempdir().unwrap();
         prepare(folder.path());
         let files = [folder.path().join("base.yaml"), folder.path().join("test.yaml")];
         std::fs::write(&files[0], BASE).unwrap();
         std::fs::write(&files[1], yaml).unwrap();
-        let empty = std::iter::empty::<(String, String)>();
-        let settings =
-            config::load(&files, &empty.collect::<Environment>()).unwrap_or_else(|error| panic!("{error}"));
+        let environment: Environment = variables.into_iter().collect();
+        let settings = config::load(&files, &environment).unwrap_or_else(|error| panic!("{error}"));
         super::log::start();
         let stop = CancellationToken::new();
         let (tell, told) = mpsc::channel();

@@ -12,7 +12,7 @@ use headgate::config::{self, Environment};
 use headgate::gateway::Gateway;
 use headgate::http;
 use headgate::simulator::{
-    Control, Fault, FaultKind, FaultRule, Knobs, RunningSimulator, Simulator, SimulatorConfig, Stats,
+    Control, Fault, FaultKind, Knobs, RunningSimulator, Simulator, SimulatorConfig, Stats,
 };
 use tokio::runtime::Runtime;
 use tokio_util::sync::CancellationToken;
@@ -21,9 +21,6 @@ use super::caller::{Answer, Connection};
 
 /// Everything that is waited for comes within this time, or the test fails.
 pub const DEADLINE: Duration = Duration::from_secs(20);
-
-/// Six keys of three organizations, as the simulator knows them by default.
-pub const KEYS: [&str; 6] = ["org-a-1", "org-a-2", "org-b-1", "org-b-2", "org-c-1", "org-c-2"];
 
 /// A running gateway.
 pub struct Running {
@@ -181,12 +178,6 @@ impl Upstream {
     /// One fault for every request of every key.
     pub fn fail(&self, fault: Fault) {
         self.control().set_faults(vec![fault.into()]);
-    }
-
-    /// A fault for every request but those of the keys of one organization.
-    pub fn fail_but(&self, healthy: &str, fault: &Fault) {
-        let keys = KEYS.iter().filter(|key| !key.starts_with(healthy)).map(|key| (*key).to_owned()).collect();
-        self.control().set_faults(vec![FaultRule { keys, ..fault.clone().into() }]);
     }
 }
 

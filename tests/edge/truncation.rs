@@ -209,6 +209,11 @@ async fn a_cut_inside_a_chunk_or_short_of_its_length_is_no_end() {
         (format!("{HEAD}{start}2"), true),
         (format!("{HEAD}{start}zz\r\n"), true),
         (HEAD[..40].to_owned(), true),
+        (format!("HTTP/1.1 200 OK\r\n{}content-length: 2\r\n\r\n{{}}", "x-many: 1\r\n".repeat(200)), false),
+        (
+            format!("HTTP/1.1 200 OK\r\nx-long: {}\r\ncontent-length: 2\r\n\r\n{{}}", "l".repeat(200_000)),
+            false,
+        ),
         (format!("{whole}content-length: 500\r\n\r\n{{\"type\":\"message\",\"content\":[]}}"), false),
         (
             format!(

@@ -126,7 +126,7 @@ async fn a_thousand_callers_leave_at_once() {
     let mut callers: Vec<Connection> = Vec::new();
     for _ in 0..CALLERS {
         let mut caller = stand.gateway.connect().await;
-        caller.send(ask("claude-left-crowd", true).as_bytes()).await;
+        caller.send(ask("claude-crowd", true).as_bytes()).await;
         callers.push(caller);
     }
     stand.upstream.until("all are streaming", |stats| stats.in_flight == CALLERS).await;

@@ -80,7 +80,7 @@ async fn ten_thousand_mixed_requests_leave_nothing_behind() {
     let stand = Stand::of(keys(5), "");
     crowd(&stand, 32, COUNT, async |mut connection, number| match number % 10 {
         0 => {
-            connection.send(message("[[sim:events=50,pace_ms=2]]", true).as_bytes()).await;
+            connection.send(message("[[sim:fault=stall,after_events=6]]", true).as_bytes()).await;
             let mut answer = connection.head().await.unwrap();
             if number % 20 == 0 {
                 connection.body(&mut answer, |answer| !answer.body.is_empty()).await;

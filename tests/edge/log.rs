@@ -1,18 +1,24 @@
-//! What the gateways of this process log, one JSON line each, to be asked by a request's model or id.
+//! What the gateways of this process log of requests whose model begins with [`MARK`], one JSON line each.
 
 use std::io::{self, Write};
 use std::sync::{Mutex, MutexGuard, Once, PoisonError};
 
 use serde_json::Value;
 
-static LINES: Mutex<Vec<u8>> = Mutex::new(Vec::new());
+/// How the models begin whose records are kept.
+pub const MARK: &str = "claude-left";
+
+static LINES: Mutex<Vec<String>> = Mutex::new(Vec::new());
 
 #[derive(Clone)]
 struct Page;
 
 impl Write for Page {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        lines().extend_from_slice(bytes);
+        let text = String::from_utf8_lossy(bytes);
+        for line in text.lines().filter(|line| line.contains(MARK) && line.contains("headgate::request")) {
+            lines().push(line.to_owned());
+        }
         Ok(bytes.len())
     }
 
@@ -21,7 +27,7 @@ impl Write for Page {
     }
 }
 
-/// Keeps every line from now on; later calls change nothing.
+/// Keeps those lines from now on; later calls change nothing.
 pub fn start() {
     static STARTED: Once = Once::new();
     STARTED.call_once(|| {
@@ -36,12 +42,11 @@ pub fn start() {
 
 /// The records of all requests for `model`.
 pub fn records(model: &str) -> Vec<Value> {
-    let text = String::from_utf8_lossy(&lines()).into_owned();
-    let records = text.lines().filter(|line| line.contains("headgate::request"));
-    let parsed = records.map(|line| serde_json::from_str::<Value>(line).unwrap());
-    parsed.filter(|record| record["model"] == model).collect()
+    assert!(model.starts_with(MARK), "records of {model} are not kept");
+    let parsed: Vec<Value> = lines().iter().map(|line| serde_json::from_str(line).unwrap()).collect();
+    parsed.into_iter().filter(|record| record["model"] == model).collect()
 }
 
-fn lines() -> MutexGuard<'static, Vec<u8>> {
+fn lines() -> MutexGuard<'static, Vec<String>> {
     LINES.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -54,9 +54,12 @@ impl<T: Transport> Relay<T> {
     /// The [`Failure`] to tell the caller when nothing could serve it.
     pub async fn run(self, mut record: Record) -> Result<Reply<T::Body>, Ended> {
         let mut trail = Trail::new(&self.call, self.plan.spill_after);
-        match self.failover(&mut trail, &mut record).await {
-            Ok(reply) => Ok(reply.settled_by(record)),
-            Err(failure) => Err(Ended { failure, record }),
+        let drain = &self.gateway.drain;
+        let ended = drain.until_goodbye(self.failover(&mut trail, &mut record)).await;
+        match ended {
+            Some(Ok(reply)) => Ok(reply.settled_by(record)),
+            Some(Err(failure)) => Err(Ended { failure, record }),
+            None => Err(Ended { failure: Failure::shutting_down(), record }),
         }
     }
 

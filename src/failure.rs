@@ -7,8 +7,6 @@ use std::time::Duration;
 
 use headgate_providers::{Answer, Fault, FaultKind, anthropic};
 
-use crate::pool::{Cause, Shortage};
-
 /// What happened, in the caller's terms.
 #[derive(Clone, Debug)]
 pub enum FailureKind {
@@ -145,26 +143,6 @@ impl Failure {
         }
     }
 
-    /// The ending of a call that could make no attempt.
-    #[must_use]
-    pub fn from_shortage(shortage: &Shortage, free_after: Option<Duration>) -> Self {
-        match shortage.cause {
-            Cause::RateLimited => Self::rate_limited(None, free_after),
-            Cause::Overloaded => {
-                Self::new(FailureKind::Overloaded, "All upstreams are overloaded. Please try again later.")
-                    .after(free_after)
-            }
-            Cause::Parked | Cause::Tried => Self::new(
-                FailureKind::Unavailable,
-                "No upstream credential can serve this request at the moment.",
-            )
-            .after(free_after),
-            Cause::NoKey => {
-                Self::new(FailureKind::Unavailable, "No upstream credential is configured for this model.")
-            }
-        }
-    }
-
     fn passed(fault: Fault, free_after: Option<Duration>) -> Self {
         let overloaded = fault.kind.blame() == headgate_providers::Blame::Capacity;
         let retry_after = if overloaded { free_after } else { None };
@@ -182,7 +160,9 @@ impl Failure {
         }
     }
 
-    fn rate_limited(answer: Option<Box<Answer>>, free_after: Option<Duration>) -> Self {
+    /// 429 with the API's own sentence; upstream's answer, where there is one, keeps everything but its message.
+    #[must_use]
+    pub fn rate_limited(answer: Option<Box<Answer>>, free_after: Option<Duration>) -> Self {
         let free_after = free_after.unwrap_or(Duration::from_secs(1));
         let seconds = whole_seconds(free_after);
         let message =

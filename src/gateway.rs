@@ -13,6 +13,7 @@ use crate::config::checked::Settings;
 use crate::drain::Drain;
 use crate::metrics::Metrics;
 use crate::pool::Pool;
+use crate::relay::retry_budget::RetryBudget;
 use crate::reload::Reloads;
 
 /// All shared state.
@@ -25,6 +26,8 @@ pub struct Gateway {
     pub auth: Auth,
     /// What is counted.
     pub metrics: Metrics,
+    /// How many attempts may repeat after backend faults.
+    pub retry_budget: RetryBudget,
     /// Upstream's lists of models.
     pub models: crate::models::Lists,
     /// Bytes of request bodies held by all calls.
@@ -59,6 +62,7 @@ impl Gateway {
             pool: Pool::new(settings.clone(), clock, chance),
             auth: Auth::new(&settings),
             metrics: Metrics::new()?,
+            retry_budget: RetryBudget::default(),
             models: crate::models::Lists::default(),
             buffered: Arc::default(),
             drain: Drain::default(),

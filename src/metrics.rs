@@ -41,6 +41,7 @@ pub struct Metrics {
     key_state: IntGaugeVec,
     parked_until: prometheus::GaugeVec,
     queue_depth: IntGauge,
+    breaker_state: IntGaugeVec,
 }
 
 impl Metrics {
@@ -132,6 +133,12 @@ impl Metrics {
                     &["backend", "key"],
                 ),
             )?,
+            breaker_state: gauges(
+                &registry,
+                "breaker_state",
+                "A breaker's state: 0 closed, 1 half-open, 2 open. The model `connections` is the backend's connections.",
+                &["backend", "model"],
+            )?,
             queue_depth: registered(&registry, IntGauge::new("queue_depth", "Calls waiting for a key."))?,
             registry,
         })
@@ -200,6 +207,18 @@ impl Metrics {
             let (state, remaining) = seat.state(now);
             self.key_state.with_label_values(&[labels[0], labels[1], state]).set(1);
             self.parked_until.with_label_values(&labels).set(remaining.as_secs_f64());
+        }
+        self.breaker_state.reset();
+        for upstream in &pool.table().upstreams {
+            let connections = ("connections".to_owned(), upstream.state.connections.clone());
+            for (model, breaker) in upstream.state.models().into_iter().chain([connections]) {
+                let state = match breaker.gate(now) {
+                    Gate::Open => 0,
+                    Gate::Probe | Gate::Probing => 1,
+                    Gate::Until(_) => 2,
+                };
+                self.breaker_state.with_label_values(&[upstream.settings.name.as_str(), &model]).set(state);
+            }
         }
         TextEncoder::new().encode_to_string(&self.registry.gather())
     }

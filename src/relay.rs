@@ -3,6 +3,7 @@
 //! One call from its plan to a committed [`Reply`] or a [`Failure`]. Until the first content frame every failure is ours to
 //! hide; the lease and the record of the call are RAII, so dropping this future at any await settles everything.
 
+pub mod retry_budget;
 pub mod trail;
 
 use std::cell::Cell;
@@ -65,13 +66,14 @@ impl<T: Transport> Relay<T> {
 
     async fn failover(&self, trail: &mut Trail, record: &mut Record) -> Result<Unsettled<T::Body>, Failure> {
         let clock = self.gateway.clock;
-        let settings = self.gateway.settings();
+        let settings = self.gateway.settings().clone();
+        self.gateway.retry_budget.earn(clock.now(), &settings.relay);
         loop {
             let mut lease = self.lease(trail, record).await?;
             record.attempt(&lease);
             match self.attempt(&lease, trail.attempts).await {
                 Ok(answered) => {
-                    lease.absolve();
+                    lease.absolve(clock.now());
                     trail.answered(&lease, clock.now());
                     self.gateway.metrics.attempt(&lease.candidate().upstream.settings.name, "ok");
                     return Ok(Unsettled {
@@ -84,7 +86,12 @@ impl<T: Transport> Relay<T> {
                 Err(fault) => {
                     self.note(&lease, &fault);
                     record.fault(&fault);
-                    match trail.judge(&lease, fault, clock.now(), &settings.relay) {
+                    match trail.judge(
+                        &mut lease,
+                        fault,
+                        clock.now(),
+                        (&settings.relay, &self.gateway.retry_budget),
+                    ) {
                         Verdict::Next | Verdict::Wait(_) => {}
                         Verdict::Stop(failure) => return Err(failure),
                     }
@@ -112,9 +119,10 @@ impl<T: Transport> Relay<T> {
         let clock = self.gateway.clock;
         let asked = clock.now();
         let mut place = None;
+        let mut plan = self.plan.clone();
         loop {
             let now = clock.now();
-            if let Ok(lease) = pool.lease(&self.plan, &trail.avoid, now, trail.spill_until(now)) {
+            if let Ok(lease) = pool.lease(&plan, &trail.avoid, now, trail.spill_until(now)) {
                 if place.is_some() {
                     record.queued += now.since(asked);
                 }
@@ -123,7 +131,7 @@ impl<T: Transport> Relay<T> {
             // Armed before the second look: what changes in between still wakes this call.
             let mut bell = std::pin::pin!(pool.bell());
             bell.as_mut().enable();
-            let shortage = match pool.lease(&self.plan, &trail.avoid, now, trail.spill_until(now)) {
+            let shortage = match pool.lease(&plan, &trail.avoid, now, trail.spill_until(now)) {
                 Ok(lease) => return Ok(lease),
                 Err(shortage) => shortage,
             };
@@ -139,6 +147,8 @@ impl<T: Transport> Relay<T> {
                 () = bell => {}
                 () = clock.sleep_until(until) => {}
             }
+            // A reload during the wait: a key that is gone is not used, a new one serves.
+            plan = pool.plan(&self.call.request.outline.model).unwrap_or(plan);
         }
     }
 

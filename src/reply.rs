@@ -257,7 +257,7 @@ impl<B: Body> Reply<B> {
     }
 
     fn end_with(&mut self, fault: &Fault, event: Bytes) {
-        if let Some(lease) = &self.lease {
+        if let Some(lease) = &mut self.lease {
             lease.blame(fault, self.gateway.clock.now());
         }
         self.gateway.metrics.attempt(self.record.backend(), fault.kind.name());

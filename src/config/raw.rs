@@ -109,6 +109,8 @@ pub struct Relay {
     pub max_key_attempts: u32,
     pub max_wait_ms: u64,
     pub retry_budget_percent: u32,
+    pub retry_budget_floor_per_s: u32,
+    pub retry_budget_window_s: u64,
     pub hold_ms: u64,
     pub retry_after_max_s: u64,
     pub expose_upstream_limits: bool,

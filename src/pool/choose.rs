@@ -9,6 +9,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use headgate_providers::{Blame, FaultKind};
 
+use super::breaker::Breaker;
 use super::health::{Group, Health};
 use super::park::Gate;
 use super::table::{Candidate, Plan, Upstream};
@@ -58,7 +59,9 @@ pub enum Cause {
     Tried,
     /// Parked for reasons of keys and groups that are no rate limit.
     Parked,
-    /// Parked after overload.
+    /// Breakers are open on faults that are no overload.
+    Broken,
+    /// Parked after overload, or breakers are open on it.
     Overloaded,
     /// Parked by rate limits.
     RateLimited,
@@ -82,7 +85,7 @@ pub fn choose(plan: &Plan, avoid: &Avoid, now: Moment, spill_until: Moment) -> R
                     }
                 }
                 Standing::Until(free_at, cause) => {
-                    shortage.free_at = Some(shortage.free_at.map_or(free_at, |soonest| soonest.min(free_at)));
+                    shortage.free_at = soonest(shortage.free_at, Some(free_at));
                     shortage.cause = shortage.cause.max(cause);
                     short |= free_at <= spill_until;
                 }
@@ -90,6 +93,12 @@ pub fn choose(plan: &Plan, avoid: &Avoid, now: Moment, spill_until: Moment) -> R
                     shortage.probing = true;
                     shortage.cause = shortage.cause.max(cause);
                     short |= now < spill_until;
+                }
+                // A tier whose breakers are open is not short, it is out: nothing waits for it before it spills.
+                Standing::Broken(free_at, cause) => {
+                    shortage.probing |= free_at.is_none();
+                    shortage.free_at = soonest(shortage.free_at, free_at);
+                    shortage.cause = shortage.cause.max(cause);
                 }
                 Standing::Tried => shortage.cause = shortage.cause.max(Cause::Tried),
                 Standing::Off => {}
@@ -108,6 +117,8 @@ pub fn choose(plan: &Plan, avoid: &Avoid, now: Moment, spill_until: Moment) -> R
 
 enum Standing {
     Eligible,
+    /// A breaker is open until then, or a probe is under way.
+    Broken(Option<Moment>, Cause),
     Until(Moment, Cause),
     Probing(Cause),
     Tried,
@@ -127,6 +138,13 @@ fn standing(candidate: &Candidate, avoid: &Avoid, now: Moment) -> Standing {
     }
     let mut until = None;
     let mut probing = None;
+    for breaker in &candidate.breakers {
+        match breaker.gate(now) {
+            Gate::Open | Gate::Probe => {}
+            Gate::Probing => return Standing::Broken(None, broken(breaker)),
+            Gate::Until(end) => return Standing::Broken(Some(end), broken(breaker)),
+        }
+    }
     for park in candidate.parks.iter().chain([&candidate.missing]) {
         match park.gate(now) {
             Gate::Open | Gate::Probe => {}
@@ -146,6 +164,14 @@ fn standing(candidate: &Candidate, avoid: &Avoid, now: Moment) -> Standing {
             _ => Standing::Eligible,
         },
     }
+}
+
+fn soonest(known: Option<Moment>, other: Option<Moment>) -> Option<Moment> {
+    known.into_iter().chain(other).min()
+}
+
+fn broken(breaker: &Breaker) -> Cause {
+    if breaker.is_overload() { Cause::Overloaded } else { Cause::Broken }
 }
 
 /// What a park for `reason` means to a call that cannot be served.

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use dashmap::DashMap;
 
+use super::breaker::Breaker;
 use super::park::Park;
 
 /// Most model classes, and most missing models, remembered of one group.
@@ -28,7 +29,7 @@ pub struct Health {
     /// The key as a whole.
     pub park: Arc<Park>,
     /// The key with one model class (403 for a model).
-    classes: Mutex<HashMap<String, Arc<Park>>>,
+    classes: Named<Park>,
 }
 
 impl Health {
@@ -57,9 +58,9 @@ pub struct Group {
     /// The whole group (spend, credit, quota).
     pub park: Arc<Park>,
     /// One model class (rate limits, overload).
-    classes: Mutex<HashMap<String, Arc<Park>>>,
+    classes: Named<Park>,
     /// One model that upstream says it does not have.
-    missing: Mutex<HashMap<String, Arc<Park>>>,
+    missing: Named<Park>,
 }
 
 impl Group {
@@ -88,20 +89,42 @@ impl Group {
     }
 }
 
-type Parks = Mutex<HashMap<String, Arc<Park>>>;
-
-fn bounded(parks: &Parks, name: &str) -> Arc<Park> {
-    let mut parks = parks.lock().unwrap_or_else(PoisonError::into_inner);
-    let name = if parks.len() >= MAX_CLASSES && !parks.contains_key(name) { OTHER } else { name };
-    if let Some(park) = parks.get(name) {
-        return park.clone();
-    }
-    parks.entry(name.to_owned()).or_default().clone()
+/// A backend's state: its breakers.
+#[derive(Debug, Default)]
+pub struct BackendState {
+    /// The breaker of its connections.
+    pub connections: Arc<Breaker>,
+    models: Named<Breaker>,
 }
 
-fn listed(parks: &Parks) -> Vec<(String, Arc<Park>)> {
-    let parks = parks.lock().unwrap_or_else(PoisonError::into_inner);
-    parks.iter().map(|(name, park)| (name.clone(), park.clone())).collect()
+impl BackendState {
+    /// The breaker of one upstream model.
+    #[must_use]
+    pub fn model(&self, name: &str) -> Arc<Breaker> {
+        bounded(&self.models, name)
+    }
+
+    /// Every model's breaker by name.
+    #[must_use]
+    pub fn models(&self) -> Vec<(String, Arc<Breaker>)> {
+        listed(&self.models)
+    }
+}
+
+type Named<T> = Mutex<HashMap<String, Arc<T>>>;
+
+fn bounded<T: Default>(all: &Named<T>, name: &str) -> Arc<T> {
+    let mut all = all.lock().unwrap_or_else(PoisonError::into_inner);
+    let name = if all.len() >= MAX_CLASSES && !all.contains_key(name) { OTHER } else { name };
+    if let Some(known) = all.get(name) {
+        return known.clone();
+    }
+    all.entry(name.to_owned()).or_default().clone()
+}
+
+fn listed<T>(all: &Named<T>) -> Vec<(String, Arc<T>)> {
+    let all = all.lock().unwrap_or_else(PoisonError::into_inner);
+    all.iter().map(|(name, known)| (name.clone(), known.clone())).collect()
 }
 
 /// A key's id: its name and the generation of its secret.
@@ -118,6 +141,7 @@ pub struct KeyId {
 pub struct States {
     keys: DashMap<KeyId, Arc<Health>>,
     groups: DashMap<(String, String), Arc<Group>>,
+    backends: DashMap<String, Arc<BackendState>>,
 }
 
 impl States {
@@ -133,8 +157,15 @@ impl States {
         self.groups.entry((backend.to_owned(), group.to_owned())).or_default().clone()
     }
 
-    /// Forgets keys and groups that no snapshot names any more; leases keep theirs until they end.
-    pub fn retain(&self, keys: &[KeyId], groups: &[(String, String)]) {
+    /// The state of a backend, new when it is not known.
+    #[must_use]
+    pub fn backend(&self, name: &str) -> Arc<BackendState> {
+        self.backends.entry(name.to_owned()).or_default().clone()
+    }
+
+    /// Forgets backends, keys and groups that no snapshot names any more; leases keep theirs until they end.
+    pub fn retain(&self, keys: &[KeyId], groups: &[(String, String)], backends: &[&str]) {
+        self.backends.retain(|name, _| backends.contains(&name.as_str()));
         self.keys.retain(|id, _| keys.contains(id));
         self.groups.retain(|id, _| groups.contains(id));
     }

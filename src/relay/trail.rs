@@ -9,8 +9,9 @@ use headgate_providers::{Blame, Fault, FaultKind};
 use crate::call::{Call, Fallback};
 use crate::clock::Moment;
 use crate::config::checked::Relay;
-use crate::failure::Failure;
-use crate::pool::{Avoid, Deferred, Lease, Shortage};
+use crate::failure::{Failure, FailureKind};
+use crate::pool::{Avoid, Cause, Deferred, Lease, Shortage};
+use crate::relay::retry_budget::RetryBudget;
 
 /// What follows.
 #[derive(Debug)]
@@ -85,12 +86,18 @@ impl Trail {
         };
         Verdict::Stop(match self.last.take() {
             Some(fault) => Failure::from_fault(fault, free_after),
-            None => Failure::from_shortage(shortage, free_after),
+            None => without_attempt(shortage.cause, free_after),
         })
     }
 
     /// An attempt under `lease` met `fault` at `now`: blame, then go on or stop.
-    pub fn judge(&mut self, lease: &Lease, fault: Fault, now: Moment, bounds: &Relay) -> Verdict {
+    pub fn judge(
+        &mut self,
+        lease: &mut Lease,
+        fault: Fault,
+        now: Moment,
+        (bounds, budget): (&Relay, &RetryBudget),
+    ) -> Verdict {
         self.attempts += 1;
         let parked = self.blame(lease, &fault, now);
         self.avoid.tried.push((lease.candidate().seat.health.clone(), parked));
@@ -103,8 +110,10 @@ impl Trail {
             }
             Blame::Capacity | Blame::BackendModel | Blame::Backend => {
                 self.other_attempts += 1;
-                self.other_attempts >= bounds.max_attempts
+                self.other_attempts >= bounds.max_attempts || !budget.spend(now, bounds)
             }
+            // Nothing has moved the conversation yet, so the signature was the caller's own.
+            Blame::Nobody if fault.kind == FaultKind::SignatureRefused => true,
             Blame::Nobody => {
                 self.other_attempts += 1;
                 let again = fault.kind != FaultKind::UploadRefused || !self.upload_refused;
@@ -129,7 +138,7 @@ impl Trail {
 
     /// Parks what the fault blames. Of a call's refusals (401, 402, 403, credit) only the first parks at once: a poisoned
     /// request must not empty the pool.
-    fn blame(&mut self, lease: &Lease, fault: &Fault, now: Moment) -> Option<Moment> {
+    fn blame(&mut self, lease: &mut Lease, fault: &Fault, now: Moment) -> Option<Moment> {
         if is_refusal(fault.kind) {
             self.refusals += 1;
             if self.refusals > 1 {
@@ -161,6 +170,22 @@ impl Trail {
             self.avoid.excluded.push(candidate.upstream.clone());
         }
     }
+}
+
+/// The ending of a call that could make no attempt.
+fn without_attempt(cause: Cause, free_after: Option<Duration>) -> Failure {
+    let (kind, message) = match cause {
+        Cause::RateLimited => return Failure::rate_limited(None, free_after),
+        Cause::Overloaded => {
+            (FailureKind::Overloaded, "All upstreams are overloaded. Please try again later.")
+        }
+        Cause::Broken => (FailureKind::Unavailable, "All upstreams are failing at the moment."),
+        Cause::Parked | Cause::Tried => {
+            (FailureKind::Unavailable, "No upstream credential can serve this request at the moment.")
+        }
+        Cause::NoKey => (FailureKind::Unavailable, "No upstream credential is configured for this model."),
+    };
+    Failure::new(kind, message).after(free_after)
 }
 
 fn is_refusal(kind: FaultKind) -> bool {

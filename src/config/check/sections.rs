@@ -120,6 +120,8 @@ pub fn relay(raw: &raw::Relay, findings: &mut Findings<'_>) -> checked::Relay {
     findings.within("relay.max_key_attempts", raw.max_key_attempts, 1..=1000);
     findings.within("relay.max_wait_ms", raw.max_wait_ms, 0..=3_600_000);
     findings.within("relay.retry_budget_percent", raw.retry_budget_percent, 0..=100);
+    findings.within("relay.retry_budget_floor_per_s", raw.retry_budget_floor_per_s, 0..=100_000);
+    findings.within("relay.retry_budget_window_s", raw.retry_budget_window_s, 1..=3600);
     findings.within("relay.hold_ms", raw.hold_ms, 0..=600_000);
     findings.within("relay.retry_after_max_s", raw.retry_after_max_s, 1..=DAY_S);
     findings.within("relay.ping_interval_ms", raw.ping_interval_ms, 100..=600_000);
@@ -131,6 +133,8 @@ pub fn relay(raw: &raw::Relay, findings: &mut Findings<'_>) -> checked::Relay {
         max_key_attempts: raw.max_key_attempts,
         max_wait: Duration::from_millis(raw.max_wait_ms),
         retry_budget_percent: raw.retry_budget_percent,
+        retry_budget_floor_per_s: raw.retry_budget_floor_per_s,
+        retry_budget_window: Duration::from_secs(raw.retry_budget_window_s),
         hold: Duration::from_millis(raw.hold_ms),
         retry_after_max: Duration::from_secs(raw.retry_after_max_s),
         expose_upstream_limits: raw.expose_upstream_limits,

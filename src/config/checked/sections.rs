@@ -146,6 +146,10 @@ pub struct Relay {
     pub max_wait: Duration,
     /// Share of recent requests that may be repeated after backend faults, percent 0..=100.
     pub retry_budget_percent: u32,
+    /// Repeats per second that are allowed however few requests there were.
+    pub retry_budget_floor_per_s: u32,
+    /// What "recent" means for that share.
+    pub retry_budget_window: Duration,
     /// How long after upstream's 200 the reply stays held before it sends its own 200 and pings.
     pub hold: Duration,
     /// Largest `retry-after` told to a caller.

@@ -110,8 +110,8 @@ fn run_serve(arguments: &Serve) -> ExitCode {
         None => environment,
         Some((_, running)) => environment.with_upstream(&running.url(), &simulated_keys()),
     };
-    let settings = match config::load(&arguments.files, &environment) {
-        Ok(settings) => settings,
+    let (source, settings) = match Source::load(arguments.files.clone(), environment) {
+        Ok(loaded) => loaded,
         Err(error) => return refuse_configuration(&error),
     };
     telemetry::start(&settings.log);
@@ -122,7 +122,7 @@ fn run_serve(arguments: &Serve) -> ExitCode {
         Ok(gateway) => Arc::new(gateway),
         Err(error) => return fail(&error),
     };
-    gateway.reloads.set_source(Source { files: arguments.files.clone(), environment });
+    gateway.reloads.set_source(source);
     let simulated = simulator.is_some();
     let code = in_system(serve::serve(gateway, move |data, _| {
         if simulated {

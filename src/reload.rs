@@ -10,8 +10,9 @@ use tokio::sync::Notify;
 
 use crate::clock::Moment;
 use crate::config::checked::{Settings, TenantAuth};
-use crate::config::{self, Environment};
+use crate::config::{self, ConfigError, Environment, Problem};
 use crate::gateway::Gateway;
+use crate::watch::{Contents, contents};
 
 /// Where the configuration is read again.
 #[derive(Clone, Debug)]
@@ -20,6 +21,21 @@ pub struct Source {
     pub files: Vec<PathBuf>,
     /// The environment as it was at the start.
     pub environment: Environment,
+    /// What the files held when they were read, so that a change before they are watched is seen too.
+    pub held: Contents,
+}
+
+impl Source {
+    /// Reads the configuration for the first time.
+    ///
+    /// # Errors
+    /// All that is wrong with it.
+    pub fn load(files: Vec<PathBuf>, environment: Environment) -> Result<(Self, Settings), ConfigError> {
+        let mut held = contents(&files);
+        let settings = config::load(&files, &environment)?;
+        held.extend(contents(&settings.referenced));
+        Ok((Self { files, environment, held }, settings))
+    }
 }
 
 /// Who asked for a reload.
@@ -104,10 +120,10 @@ impl Reloads {
         }
     }
 
-    /// Whether there is anything to read again.
+    /// What is read again, where there is anything.
     #[must_use]
-    pub fn has_source(&self) -> bool {
-        self.source.get().is_some()
+    pub fn source(&self) -> Option<&Source> {
+        self.source.get()
     }
 
     /// The settings the process was started with.
@@ -138,7 +154,11 @@ pub async fn reload(gateway: &Gateway, trigger: Trigger) -> Option<Reload> {
     let source = reloads.source.get()?.clone();
     let _turn = reloads.turn.lock().await;
     // Reading a file may hang (a dead network mount), and this thread has signals to hear.
-    let read = tokio::task::spawn_blocking(move || config::load(&source.files, &source.environment)).await;
+    let read = tokio::task::spawn_blocking(move || match emptied(&source.files) {
+        Some(problem) => Err(problem.into()),
+        None => config::load(&source.files, &source.environment),
+    })
+    .await;
     let judged = match read {
         Ok(Ok(settings)) => match judge(reloads.started(), &settings) {
             None => Ok(settings),
@@ -195,6 +215,13 @@ fn conclude(gateway: &Gateway, trigger: Trigger, judged: Result<Settings, Vec<St
         );
     }
     reload
+}
+
+/// A file that somebody is about to write again; taken at its word it would switch everything off.
+fn emptied(files: &[PathBuf]) -> Option<Problem> {
+    let empty = |file: &&PathBuf| std::fs::read(file).is_ok_and(|bytes| bytes.trim_ascii().is_empty());
+    let file = files.iter().find(empty)?;
+    Some(Problem::new(file.display().to_string(), "is empty, expected a configuration"))
 }
 
 /// What is sound for a new process but not for this one, whose listeners stay where they are.

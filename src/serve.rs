@@ -78,7 +78,8 @@ pub async fn serve(
 
 /// Reloads at every SIGHUP and every change of a file, for as long as it is polled.
 async fn reload_when_asked(gateway: Arc<Gateway>, mut hangup: Signal) {
-    let watch = if gateway.reloads.has_source() { Watch::begin(gateway.clone()).map_err(warn_blind).ok() } else { None };
+    let source = gateway.reloads.source();
+    let watch = source.and_then(|source| Watch::begin(gateway.clone(), source.held.clone()).map_err(warn_blind).ok());
     loop {
         let changed = async {
             match &watch {

@@ -22,8 +22,15 @@ const MAX_LINKS: usize = 40;
 /// Within a directory that never falls quiet, a change waits at most this many times the debounce.
 const MOST_DEBOUNCES: u32 = 10;
 
-/// What a file holds, as a digest; `None` when it cannot be read.
-type Content = Option<[u8; 32]>;
+/// What each file holds, as a digest; `None` when it cannot be read.
+pub type Contents = BTreeMap<PathBuf, Option<[u8; 32]>>;
+
+/// Reads what `files` hold.
+#[must_use]
+pub fn contents<'a>(files: impl IntoIterator<Item = &'a PathBuf>) -> Contents {
+    let digest = |file: &PathBuf| std::fs::read(file).ok().map(|bytes| Sha256::digest(bytes).into());
+    files.into_iter().map(|file| (file.clone(), digest(file))).collect()
+}
 
 enum Word {
     /// Something happened in a watched directory, or the settings name other files now.
@@ -40,11 +47,11 @@ pub struct Watch {
 }
 
 impl Watch {
-    /// Begins to watch.
+    /// Begins to watch; `held` is what the files held when they were read.
     ///
     /// # Errors
     /// The system gives no watcher, or no thread.
-    pub fn begin(gateway: Arc<Gateway>) -> Result<Self, Box<dyn std::error::Error + Send + Sync>> {
+    pub fn begin(gateway: Arc<Gateway>, held: Contents) -> Result<Self, Box<dyn std::error::Error + Send + Sync>> {
         let (words, heard) = channel();
         let changed = Arc::new(Notify::new());
         let events = words.clone();
@@ -55,7 +62,7 @@ impl Watch {
             }
         })?;
         let eye = Eye { gateway, watcher, changed: changed.clone(), directories: BTreeSet::new() };
-        std::thread::Builder::new().name("headgate-watch".to_owned()).spawn(move || eye.watch(&heard))?;
+        std::thread::Builder::new().name("headgate-watch".to_owned()).spawn(move || eye.watch(held, &heard))?;
         Ok(Self { words, changed })
     }
 
@@ -98,16 +105,13 @@ struct Eye {
 }
 
 impl Eye {
-    fn watch(mut self, heard: &Receiver<Word>) {
-        let mut known = BTreeMap::new();
+    fn watch(mut self, mut known: Contents, heard: &Receiver<Word>) {
         loop {
             let files = self.files();
             self.place(&files);
-            let now: BTreeMap<PathBuf, Content> =
-                files.into_iter().map(|file| (file.clone(), content(&file))).collect();
+            let now = contents(&files);
             // A file that is watched only now was read a moment ago.
-            let differs = |(file, held): (&PathBuf, &Content)| known.get(file).is_some_and(|old| old != held);
-            if now.iter().any(differs) {
+            if now.iter().any(|(file, holds)| known.get(file).is_some_and(|held| held != holds)) {
                 self.changed.notify_one();
             }
             known = now;
@@ -158,10 +162,6 @@ impl Eye {
             }
         }
     }
-}
-
-fn content(file: &Path) -> Content {
-    std::fs::read(file).ok().map(|bytes| Sha256::digest(bytes).into())
 }
 
 /// The directories in which a step on the way to `file` could change.

@@ -53,11 +53,12 @@ async fn a_secret_in_a_file_of_its_own_is_watched_and_never_shown() {
     let secret = secrets.path().join("key");
     std::fs::write(&secret, "sk-ant-api03-sim-wrong-secret").unwrap();
     let file = format!("'file:{}'", secret.display());
-    let yaml = config(&simulator.url(), &["org-a-1"], "").replacen("'value:sk-ant-api03-sim-org-a-1'", &file, 1);
+    let yaml = config(&simulator.url(), &["org-a-1"], "").replacen("'value:sk-ant-api03-sim-org-a-1'", &file, 1) + "relay: { max_wait_ms: 0 }\n";
     let process = Process::start(&yaml).await;
-    assert_eq!(ask(process.data, "refused", false).await.end().await.status(), 503);
+    let refused = ask(process.data, "refused", false).await.end().await;
+    assert_eq!(refused.status(), 503, "{refused:?}");
     let shown = process.admin("GET", "/admin/v1/keys/org-a-1", "").await;
-    assert_eq!(shown.json()["state"], "parked");
+    assert_eq!(shown.json()["state"], "parked", "{refused:?} {shown:?}");
     std::fs::write(&secret, "sk-ant-api03-sim-org-a-1\n").unwrap();
     until("the rotation", || async { process.generation().await == 2 }).await;
     let rotated = process.admin("GET", "/admin/v1/keys/org-a-1", "").await.json();

@@ -124,7 +124,7 @@ impl<B: Body> Reply<B> {
             match self.phase {
                 Phase::Done => return Poll::Ready(None),
                 Phase::Lingering(until) => {
-                    if let Poll::Pending = self.poll_upstream_end(cx, until) {
+                    if self.poll_upstream_end(cx, until).is_pending() {
                         return Poll::Pending;
                     }
                     self.close();
@@ -283,7 +283,28 @@ impl<B: Body> Reply<B> {
             FaultKind::FirstEventTimeout | FaultKind::WholeTimeout => {
                 ("timeout_error", "The upstream did not complete its answer in time.")
             }
-            _ => ("api_error", "The upstream failed before its answer was complete."),
+            FaultKind::Request
+            | FaultKind::NotFound
+            | FaultKind::Inexpressible
+            | FaultKind::SignatureRefused
+            | FaultKind::KeyRefused
+            | FaultKind::KeyForbidden
+            | FaultKind::Billing
+            | FaultKind::Quota
+            | FaultKind::Hold
+            | FaultKind::RateLimited
+            | FaultKind::ModelMissing
+            | FaultKind::NotReady
+            | FaultKind::Server
+            | FaultKind::Connect
+            | FaultKind::Tls
+            | FaultKind::Reset
+            | FaultKind::Truncated
+            | FaultKind::Malformed
+            | FaultKind::StaleConnection
+            | FaultKind::UploadRefused => {
+                ("api_error", "The upstream failed before its answer was complete.")
+            }
         };
         error_event(error_type, message, self.call.id.as_str())
     }

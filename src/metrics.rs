@@ -105,11 +105,17 @@ impl Metrics {
             reloads: counters(&registry, "reloads_total", "Configuration reloads.", &["outcome"])?,
             generation: registered(
                 &registry,
-                IntGauge::new("config_generation", "Configurations put in force since the start, that of the start included."),
+                IntGauge::new(
+                    "config_generation",
+                    "Configurations put in force since the start, that of the start included.",
+                ),
             )?,
             applied: registered(
                 &registry,
-                IntGauge::new("config_applied_timestamp_seconds", "When the configuration in force took effect, Unix time."),
+                IntGauge::new(
+                    "config_applied_timestamp_seconds",
+                    "When the configuration in force took effect, Unix time.",
+                ),
             )?,
             in_flight: gauges(
                 &registry,

@@ -110,7 +110,13 @@ impl Reloads {
     #[must_use]
     pub fn new(started: Arc<Settings>, now: Moment) -> Self {
         let book = Book { generation: 1, applied_at: now, last: None, needs_restart: Vec::new() };
-        Self { started, source: OnceLock::new(), turn: tokio::sync::Mutex::default(), settled: Notify::new(), book: Mutex::new(book) }
+        Self {
+            started,
+            source: OnceLock::new(),
+            turn: tokio::sync::Mutex::default(),
+            settled: Notify::new(),
+            book: Mutex::new(book),
+        }
     }
 
     /// Says where the configuration is read again; later calls change nothing.
@@ -246,7 +252,9 @@ fn takes_restart(started: &Settings, new: &Settings) -> Vec<&'static str> {
     };
     let same_tls = |admin| match (tls(old, admin), tls(new_server, admin)) {
         (None, None) => true,
-        (Some((cert, key)), Some((new_cert, new_key))) => cert == new_cert && key.expose() == new_key.expose(),
+        (Some((cert, key)), Some((new_cert, new_key))) => {
+            cert == new_cert && key.expose() == new_key.expose()
+        }
         (None, Some(_)) | (Some(_), None) => false,
     };
     [

@@ -33,7 +33,8 @@ pub async fn serve(
     gateway: Arc<Gateway>,
     ready: impl FnOnce(std::net::SocketAddr, std::net::SocketAddr),
 ) -> io::Result<()> {
-    let mut end = Signals { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? };
+    let mut end =
+        Signals { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? };
     let hangup = signal(SignalKind::hangup())?;
     let servers = http::bind(&gateway)?;
     tracing::info!(data = %servers.data_address, admin = %servers.admin_address, "listening");
@@ -79,7 +80,8 @@ pub async fn serve(
 /// Reloads at every SIGHUP and every change of a file, for as long as it is polled.
 async fn reload_when_asked(gateway: Arc<Gateway>, mut hangup: Signal) {
     let source = gateway.reloads.source();
-    let watch = source.and_then(|source| Watch::begin(gateway.clone(), source.held.clone()).map_err(warn_blind).ok());
+    let watch =
+        source.and_then(|source| Watch::begin(gateway.clone(), source.held.clone()).map_err(warn_blind).ok());
     loop {
         let changed = async {
             match &watch {
@@ -141,7 +143,10 @@ impl Watchdog {
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "what hangs will never be dropped, so there is nothing to wait for")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "what hangs will never be dropped, so there is nothing to wait for"
+)]
 fn give_up() {
     let (sender, said) = channel();
     let last_word = std::thread::Builder::new().spawn(move || {

@@ -51,7 +51,10 @@ impl Watch {
     ///
     /// # Errors
     /// The system gives no watcher, or no thread.
-    pub fn begin(gateway: Arc<Gateway>, held: Contents) -> Result<Self, Box<dyn std::error::Error + Send + Sync>> {
+    pub fn begin(
+        gateway: Arc<Gateway>,
+        held: Contents,
+    ) -> Result<Self, Box<dyn std::error::Error + Send + Sync>> {
         let (words, heard) = channel();
         let changed = Arc::new(Notify::new());
         let events = words.clone();
@@ -62,7 +65,9 @@ impl Watch {
             }
         })?;
         let eye = Eye { gateway, watcher, changed: changed.clone(), directories: BTreeSet::new() };
-        std::thread::Builder::new().name("headgate-watch".to_owned()).spawn(move || eye.watch(held, &heard))?;
+        std::thread::Builder::new()
+            .name("headgate-watch".to_owned())
+            .spawn(move || eye.watch(held, &heard))?;
         Ok(Self { words, changed })
     }
 
@@ -92,7 +97,11 @@ impl Drop for Watch {
 fn tells_of_change(kind: EventKind) -> bool {
     match kind {
         EventKind::Access(access) => access == AccessKind::Close(AccessMode::Write),
-        EventKind::Any | EventKind::Create(_) | EventKind::Modify(_) | EventKind::Remove(_) | EventKind::Other => true,
+        EventKind::Any
+        | EventKind::Create(_)
+        | EventKind::Modify(_)
+        | EventKind::Remove(_)
+        | EventKind::Other => true,
     }
 }
 

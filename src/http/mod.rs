@@ -114,11 +114,11 @@ pub fn bind(gateway: &Arc<Gateway>) -> io::Result<Servers> {
     let admin = HttpServer::new(move || {
         App::new().app_data(shared.clone()).app_data(plane.clone()).configure(admin_routes)
     })
-            .workers(1)
-            .tcp_nodelay(true)
-            .h1_allow_half_closed(false)
-            .shutdown_timeout(2)
-            .disable_signals();
+    .workers(1)
+    .tcp_nodelay(true)
+    .h1_allow_half_closed(false)
+    .shutdown_timeout(2)
+    .disable_signals();
     let admin = run!(admin, admin_listener, &server.admin_tls)?;
     Ok(Servers { data, admin, data_address, admin_address })
 }

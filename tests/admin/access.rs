@@ -76,22 +76,39 @@ async fn hostile_credentials_and_paths_get_nowhere() {
         "Bearer value:admin".into(),
     ];
     for credential in &cases {
-        is_problem(&send(plane.admin, "GET", "/admin/v1/status", &[("authorization", credential)], "").await, 401);
+        is_problem(
+            &send(plane.admin, "GET", "/admin/v1/status", &[("authorization", credential)], "").await,
+            401,
+        );
     }
     let right = format!("Bearer {ADMIN}");
     let twice = [("authorization", right.as_str()), ("authorization", right.as_str())];
     is_problem(&send(plane.admin, "GET", "/admin/v1/status", &twice, "").await, 401);
     is_problem(&send(plane.admin, "GET", "/admin/v1/status", &[("x-api-key", ADMIN)], "").await, 401);
     let lower = format!("bearer {ADMIN}");
-    assert_eq!(send(plane.admin, "GET", "/admin/v1/status", &[("authorization", &lower)], "").await.status(), 200);
-    for path in ["/admin/v1/", "/admin/v1/keys/", "/admin/v1/keys/../status", "/admin/v2/status", "//admin/v1/status", "/admin/v1/keys/%2e%2e%2fstatus"] {
+    assert_eq!(
+        send(plane.admin, "GET", "/admin/v1/status", &[("authorization", &lower)], "").await.status(),
+        200
+    );
+    for path in [
+        "/admin/v1/",
+        "/admin/v1/keys/",
+        "/admin/v1/keys/../status",
+        "/admin/v2/status",
+        "//admin/v1/status",
+        "/admin/v1/keys/%2e%2e%2fstatus",
+    ] {
         is_problem(&send(plane.admin, "GET", path, &[("authorization", &right)], "").await, 404);
     }
     let wrong = plane.admin("DELETE", "/keys/org-a-1", "").await;
     is_problem(&wrong, 405);
     assert!(wrong.head().contains("allow: GET"), "{wrong:?}");
     for path in ["/admin/v1/status", "/metrics"] {
-        assert_eq!(send(plane.data, "GET", path, &[("authorization", &right)], "").await.status(), 404, "the data plane has none of it");
+        assert_eq!(
+            send(plane.data, "GET", path, &[("authorization", &right)], "").await.status(),
+            404,
+            "the data plane has none of it"
+        );
     }
 }
 

@@ -1,6 +1,11 @@
 //! The admin plane on real sockets: who may do what, what it shows, and what it does to traffic.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot go on has failed")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test that cannot go on has failed"
+)]
 
 mod access;
 mod plane;
@@ -18,7 +23,10 @@ use wire::*;
 async fn a_park_acts_on_the_next_request_and_so_does_lifting_it() {
     let plane = Plane::start(&["org-a-1"], &format!("{}relay: {{ max_wait_ms: 0 }}", tokens())).await;
     assert_eq!(plane.ask().await, 200);
-    let parked = plane.admin("POST", "/keys/org-a-1/park", r#"{"seconds": 600, "reason": "maintenance"}"#).await.json();
+    let parked = plane
+        .admin("POST", "/keys/org-a-1/park", r#"{"seconds": 600, "reason": "maintenance"}"#)
+        .await
+        .json();
     assert_eq!(parked["state"], "parked");
     let park = &parked["parks"][0];
     assert_eq!((park["scope"].as_str(), park["reason"].as_str()), (Some("key"), Some("operator")));
@@ -70,7 +78,10 @@ async fn parks_switches_and_calls_under_way_survive_a_reload() {
     let mut stream = ask(plane.data, "[[sim:events=20,pace_ms=50]]", true).await;
     stream.read(|wire| wire.text.contains("content_block_delta")).await;
     let applied = plane.reload(&keys, &format!("{}relay: {{ max_attempts: 3 }}", tokens())).await;
-    assert_eq!((applied["outcome"].as_str(), applied["config_generation"].as_u64()), (Some("applied"), Some(2)));
+    assert_eq!(
+        (applied["outcome"].as_str(), applied["config_generation"].as_u64()),
+        (Some("applied"), Some(2))
+    );
     assert_eq!(plane.key("org-a-1").await["parks"][0]["reason"], "operator");
     assert_eq!(plane.key("org-a-2").await["enabled"], false);
     assert_eq!(plane.key("org-b-1").await["in_flight"], 1);
@@ -79,7 +90,8 @@ async fn parks_switches_and_calls_under_way_survive_a_reload() {
         table.seats().find(|(_, seat)| seat.id.name == "org-b-1").unwrap().1.health.clone()
     };
     // The key that serves the stream goes, the parked one is rotated, the one that is off is rotated too.
-    let rotated = |name: &str, secret: &str| format!("{{ name: {name}, secret: 'value:sk-ant-api03-sim-{secret}' }}");
+    let rotated =
+        |name: &str, secret: &str| format!("{{ name: {name}, secret: 'value:sk-ant-api03-sim-{secret}' }}");
     let (first, second) = (rotated("org-a-1", "org-c-1"), rotated("org-a-2", "org-c-2"));
     plane.reload(&[&first, &second], &tokens()).await;
     assert_eq!(plane.key("org-a-1").await["parks"], json!([]), "a rotated secret starts clean");
@@ -96,7 +108,10 @@ async fn parks_switches_and_calls_under_way_survive_a_reload() {
 async fn a_rejected_reload_answers_its_problems_and_changes_nothing() {
     let plane = Plane::start(&["org-a-1"], &tokens()).await;
     let answer = plane.reload(&["org-b-1"], &format!("{}queue: {{ max_waiting: many }}", tokens())).await;
-    assert_eq!((answer["outcome"].as_str(), answer["config_generation"].as_u64()), (Some("rejected"), Some(1)));
+    assert_eq!(
+        (answer["outcome"].as_str(), answer["config_generation"].as_u64()),
+        (Some("rejected"), Some(1))
+    );
     assert!(answer["problems"][0].as_str().unwrap().starts_with("queue.max_waiting"), "{answer}");
     assert_eq!(plane.ask().await, 200);
     let status = plane.admin("GET", "/status", "").await.json();
@@ -114,16 +129,26 @@ async fn lists_are_paged_and_groups_show_and_lose_their_parks() {
         data.map(|item| item["id"].as_str().unwrap().to_owned()).collect()
     };
     let first = plane.admin("GET", "/keys?limit=2", "").await.json();
-    assert_eq!((names(&first), first["has_more"].as_bool()), (vec!["org-a-1".into(), "org-a-2".into()], Some(true)));
+    assert_eq!(
+        (names(&first), first["has_more"].as_bool()),
+        (vec!["org-a-1".into(), "org-a-2".into()], Some(true))
+    );
     let second = plane.admin("GET", "/keys?limit=2&after=org-a-2", "").await.json();
     assert_eq!((names(&second), second["has_more"].as_bool()), (vec!["org-b-1".into()], Some(false)));
     let groups = plane.admin("GET", "/groups", "").await.json();
     assert_eq!(names(&groups), ["a:org-a-1", "a:org-a-2", "a:org-b-1"]);
 
-    assert_eq!(ask(plane.data, "[[sim:fault=rate_limited,retry_after=500]]", false).await.end().await.status(), 429);
+    assert_eq!(
+        ask(plane.data, "[[sim:fault=rate_limited,retry_after=500]]", false).await.end().await.status(),
+        429
+    );
     let parked = plane.admin("GET", "/groups/a%3Aorg-b-1", "").await.json();
     let park = &parked["parks"][0];
-    assert_eq!((park["scope"].as_str(), park["reason"].as_str()), (Some("group_class"), Some("rate_limited")), "{parked}");
+    assert_eq!(
+        (park["scope"].as_str(), park["reason"].as_str()),
+        (Some("group_class"), Some("rate_limited")),
+        "{parked}"
+    );
     assert_eq!(park["source"], "retry-after", "{park}");
     assert!(park["class"].is_string());
     for id in ["org-a-1", "a:org-a-2", "org-b-1?backend=a"] {
@@ -145,7 +170,10 @@ async fn a_breaker_can_be_forced() {
     for body in [r#"{"state": "open"}"#, model] {
         assert_eq!(plane.admin("POST", "/backends/a/breaker", body).await.status(), 200);
         assert!(plane.ask().await >= 500, "{body}");
-        assert_eq!(plane.admin("POST", "/backends/a/breaker", &body.replace("open", "auto")).await.status(), 200);
+        assert_eq!(
+            plane.admin("POST", "/backends/a/breaker", &body.replace("open", "auto")).await.status(),
+            200
+        );
         assert_eq!(plane.ask().await, 200);
     }
     let wrong = plane.admin("POST", "/backends/a/breaker", r#"{"state": "ajar"}"#).await;

@@ -49,7 +49,8 @@ pub struct Plane {
 impl Plane {
     /// With these keys in one backend `a`, and `more` YAML.
     pub async fn start(keys: &[&str], more: &str) -> Self {
-        let simulator = Simulator::start(SimulatorConfig::default(), ([127, 0, 0, 1], 0).into()).await.unwrap();
+        let simulator =
+            Simulator::start(SimulatorConfig::default(), ([127, 0, 0, 1], 0).into()).await.unwrap();
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("headgate.yaml");
         std::fs::write(&file, yaml(&simulator, keys, more)).unwrap();
@@ -115,9 +116,12 @@ impl Drop for Plane {
 }
 
 fn yaml(simulator: &RunningSimulator, keys: &[&str], more: &str) -> String {
-    let keys: Vec<String> = keys.iter().map(|name| if name.starts_with('{') { (*name).to_owned() } else { key(name) }).collect();
-    let listen = if more.contains("listen") { "" } else { "listen: '127.0.0.1:0', admin_listen: '127.0.0.1:0', " };
-    let (server, more) = more.strip_prefix("server: ").map_or(("", more), |more| more.split_once('\n').unwrap());
+    let keys: Vec<String> =
+        keys.iter().map(|name| if name.starts_with('{') { (*name).to_owned() } else { key(name) }).collect();
+    let listen =
+        if more.contains("listen") { "" } else { "listen: '127.0.0.1:0', admin_listen: '127.0.0.1:0', " };
+    let (server, more) =
+        more.strip_prefix("server: ").map_or(("", more), |more| more.split_once('\n').unwrap());
     format!(
         "server: {{ {listen} {server} workers: 1 }}\n{more}\nbackends: [ {{ name: a, provider: anthropic, base_url: '{}', keys: [ {} ] }} ]\n",
         simulator.url(),

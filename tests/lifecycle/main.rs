@@ -1,6 +1,11 @@
 //! The life of the process, with the real binary on real sockets: drain and exit, signals, reload.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot go on has failed")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test that cannot go on has failed"
+)]
 
 mod process;
 mod reload;
@@ -40,11 +45,19 @@ async fn sigterm_loses_none_of_50_live_streams() {
     let late = ask(process.data, "late but in time", false).await.end().await;
     assert_eq!(late.status(), 200, "still served during the delay");
     assert!(late.head().contains("connection: close"));
-    until("the listener is closed", || async { tokio::net::TcpStream::connect(process.data).await.is_err() }).await;
-    assert_eq!(send(process.admin, "GET", "/metrics", &[], "").await.status(), 200, "metrics outlive the listener");
+    until("the listener is closed", || async { tokio::net::TcpStream::connect(process.data).await.is_err() })
+        .await;
+    assert_eq!(
+        send(process.admin, "GET", "/metrics", &[], "").await.status(),
+        200,
+        "metrics outlive the listener"
+    );
     assert_eq!(process.status().await["draining"], true);
     for wire in join_all(streams.into_iter().map(Exchange::end)).await {
-        assert!(wire.text.contains("event: message_stop") && wire.text.ends_with("\r\n0\r\n\r\n"), "{wire:?}");
+        assert!(
+            wire.text.contains("event: message_stop") && wire.text.ends_with("\r\n0\r\n\r\n"),
+            "{wire:?}"
+        );
         assert!(!wire.text.contains("event: error"));
     }
     let (status, after) = process.ended().await;
@@ -77,7 +90,10 @@ async fn who_does_not_finish_is_told_and_the_process_ends_in_time_though_upstrea
     assert!(stream.text.ends_with("\r\n0\r\n\r\n"), "the stream ends soundly: {stream:?}");
     for wire in [whole, waiting, upload] {
         assert_eq!(wire.status(), 503, "{wire:?}");
-        assert_eq!((wire.json()["error"]["type"].as_str(), wire.json()["error"]["message"].as_str()), (Some("api_error"), Some(told)));
+        assert_eq!(
+            (wire.json()["error"]["type"].as_str(), wire.json()["error"]["message"].as_str()),
+            (Some("api_error"), Some(told))
+        );
     }
     let (status, after) = process.ended().await;
     assert_eq!(status.code(), Some(0));

@@ -26,7 +26,8 @@ pub struct Process {
 
 /// The configuration of a gateway over `upstream` with these keys.
 pub fn config(upstream: &str, keys: &[&str], server: &str) -> String {
-    let keys: Vec<String> = keys.iter().map(|key| format!("{{ name: {key}, secret: 'value:sk-ant-api03-sim-{key}' }}")).collect();
+    let keys: Vec<String> =
+        keys.iter().map(|key| format!("{{ name: {key}, secret: 'value:sk-ant-api03-sim-{key}' }}")).collect();
     format!(
         "server: {{ listen: '127.0.0.1:0', admin_listen: '127.0.0.1:0', workers: 2, reload_debounce_ms: 50, {server} }}\n\
          auth: {{ admin_tokens: [ {{ name: ops, token: 'value:{TOKEN}', role: admin }} ] }}\n\

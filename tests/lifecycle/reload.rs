@@ -24,14 +24,19 @@ async fn a_configmap_swap_is_seen_twice_and_a_rejected_one_is_visible_and_harmle
     process.publish("2", &yaml(&["org-c-1"]));
     until("the second swap", || async { keys(&process).await == ["org-c-1"] }).await;
 
-    process.publish("3", &format!("{}relai: {{ max_wait_ms: 1 }}\nqueue: {{ max_waiting: -1 }}\n", yaml(&["org-a-1"])));
+    process.publish(
+        "3",
+        &format!("{}relai: {{ max_wait_ms: 1 }}\nqueue: {{ max_waiting: -1 }}\n", yaml(&["org-a-1"])),
+    );
     until("the rejection", || async { process.status().await["last_reload"]["outcome"] == "rejected" }).await;
     let status = process.status().await;
     assert_eq!(status["config_generation"], 3);
     let problems = status["last_reload"]["problems"].as_array().unwrap();
     let named = |option: &str| problems.iter().any(|problem| problem.as_str().unwrap().starts_with(option));
     assert!(named("relai") && named("queue.max_waiting"), "all of them: {problems:?}");
-    assert!(process.said("configuration rejected, the last good one stays in force").unwrap()["level"] == "ERROR");
+    assert!(
+        process.said("configuration rejected, the last good one stays in force").unwrap()["level"] == "ERROR"
+    );
     let metrics = send(process.admin, "GET", "/metrics", &[], "").await.text;
     assert!(metrics.contains("headgate_reloads_total{outcome=\"rejected\"} 1"), "{metrics}");
     assert!(metrics.contains("headgate_config_generation 3"));
@@ -42,7 +47,8 @@ async fn a_configmap_swap_is_seen_twice_and_a_rejected_one_is_visible_and_harmle
     assert_eq!(process.status().await["needs_restart"], serde_json::json!(["server.workers"]));
     std::fs::write(process.folder.path().join("noise"), "").unwrap();
     std::fs::write(process.folder.path().join("..data/headgate.yaml"), "").unwrap();
-    until("an emptied file", || async { process.status().await["last_reload"]["outcome"] == "rejected" }).await;
+    until("an emptied file", || async { process.status().await["last_reload"]["outcome"] == "rejected" })
+        .await;
     assert_eq!(process.generation().await, 4, "noise beside the file reloads nothing");
 }
 
@@ -53,7 +59,9 @@ async fn a_secret_in_a_file_of_its_own_is_watched_and_never_shown() {
     let secret = secrets.path().join("key");
     std::fs::write(&secret, "sk-ant-api03-sim-wrong-secret").unwrap();
     let file = format!("'file:{}'", secret.display());
-    let yaml = config(&simulator.url(), &["org-a-1"], "").replacen("'value:sk-ant-api03-sim-org-a-1'", &file, 1) + "relay: { max_wait_ms: 0 }\n";
+    let yaml =
+        config(&simulator.url(), &["org-a-1"], "").replacen("'value:sk-ant-api03-sim-org-a-1'", &file, 1)
+            + "relay: { max_wait_ms: 0 }\n";
     let process = Process::start(&yaml).await;
     let refused = ask(process.data, "refused", false).await.end().await;
     assert_eq!(refused.status(), 503, "{refused:?}");
@@ -114,7 +122,9 @@ async fn a_hundred_reloads_under_load_fail_no_request() {
 async fn the_simulated_upstream_outlives_a_reload() {
     let mut command = Command::new(env!("CARGO_BIN_EXE_headgate"));
     command.args(["serve", "--simulate"]).env_clear();
-    command.env("HEADGATE__SERVER__LISTEN", "127.0.0.1:0").env("HEADGATE__SERVER__ADMIN_LISTEN", "127.0.0.1:0");
+    command
+        .env("HEADGATE__SERVER__LISTEN", "127.0.0.1:0")
+        .env("HEADGATE__SERVER__ADMIN_LISTEN", "127.0.0.1:0");
     let process = Process::run(command, tempfile::tempdir().unwrap()).await;
     process.signal("HUP");
     until("the reload", || async { process.said("configuration reloaded").is_some() }).await;

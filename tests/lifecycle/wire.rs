@@ -61,7 +61,8 @@ impl Exchange {
     pub async fn read(&mut self, enough: impl Fn(&Wire) -> bool) {
         let mut buffer = vec![0; 64 * 1024];
         while !enough(&self.wire) {
-            match tokio::time::timeout(DEADLINE, self.socket.read(&mut buffer)).await.expect("no bytes come") {
+            match tokio::time::timeout(DEADLINE, self.socket.read(&mut buffer)).await.expect("no bytes come")
+            {
                 Ok(0) => return,
                 Ok(count) => self.wire.text.push_str(&String::from_utf8_lossy(&buffer[..count])),
                 Err(error) => {

@@ -136,7 +136,11 @@ mod tests {
         let access = Access::default();
         let ada = Operator { name: "ada".to_owned(), role: AdminRole::Admin };
         assert_eq!(ask(&access, "Bearer token-of-ada", "10.0.0.1", 0), Ok(ada));
-        for (at, header) in ["Bearer token-of-ad", "Bearer token-of-adaa", "Bearer ", "Basic token-of-ada", ""].iter().enumerate() {
+        for (at, header) in
+            ["Bearer token-of-ad", "Bearer token-of-adaa", "Bearer ", "Basic token-of-ada", ""]
+                .iter()
+                .enumerate()
+        {
             assert_eq!(ask(&access, header, &format!("10.0.1.{at}"), 0), Err(401), "{header}");
         }
         let missing = access.operator(&auth(), (None, false), None, Moment::default()).unwrap_err();

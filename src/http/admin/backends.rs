@@ -44,17 +44,17 @@ pub fn breaker(mut asked: Asked<'_>) -> Result<Value, Problem> {
             Some(model) => {
                 let models = upstream.state.models();
                 let known = models.iter().find(|(name, _)| *name == model);
-                known.ok_or_else(|| Problem::field("model", "no request has asked for this model yet"))?.1.force(force);
+                known
+                    .ok_or_else(|| Problem::field("model", "no request has asked for this model yet"))?
+                    .1
+                    .force(force);
             }
         }
         Ok(())
     })
 }
 
-fn change(
-    asked: Asked<'_>,
-    act: impl FnOnce(&Upstream) -> Result<(), Problem>,
-) -> Result<Value, Problem> {
+fn change(asked: Asked<'_>, act: impl FnOnce(&Upstream) -> Result<(), Problem>) -> Result<Value, Problem> {
     let Asked { gateway, id, query, body, .. } = asked;
     query.done()?;
     body.done()?;

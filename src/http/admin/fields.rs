@@ -42,12 +42,15 @@ impl Fields {
     pub fn text(&mut self, name: &str) -> Result<Option<String>, Problem> {
         match self.0.remove(name) {
             None | Some(Value::Null) => Ok(None),
-            Some(Value::String(text)) if text.chars().count() <= MAX_TEXT && !text.contains(char::is_control) => {
+            Some(Value::String(text))
+                if text.chars().count() <= MAX_TEXT && !text.contains(char::is_control) =>
+            {
                 Ok(Some(text))
             }
-            Some(_) => {
-                Err(Problem::field(name, format!("expected a text of one line, at most {MAX_TEXT} characters")))
-            }
+            Some(_) => Err(Problem::field(
+                name,
+                format!("expected a text of one line, at most {MAX_TEXT} characters"),
+            )),
         }
     }
 
@@ -63,11 +66,11 @@ impl Fields {
     pub fn page(&mut self) -> Result<Page, Problem> {
         let limit = match self.text("limit")? {
             None => USUAL_PAGE,
-            Some(text) => text
-                .parse()
-                .ok()
-                .filter(|limit| (1..=LARGEST_PAGE).contains(limit))
-                .ok_or_else(|| Problem::field("limit", format!("expected a number from 1 to {LARGEST_PAGE}")))?,
+            Some(text) => {
+                text.parse().ok().filter(|limit| (1..=LARGEST_PAGE).contains(limit)).ok_or_else(|| {
+                    Problem::field("limit", format!("expected a number from 1 to {LARGEST_PAGE}"))
+                })?
+            }
         };
         Ok(Page { limit, after: self.text("after")? })
     }
@@ -107,7 +110,8 @@ pub fn decoded(path: &str) -> String {
     let mut out = Vec::with_capacity(path.len());
     let mut rest = path.as_bytes();
     while let Some((&byte, after)) = rest.split_first() {
-        let digits = if byte == b'%' { after.get(..2).and_then(|two| std::str::from_utf8(two).ok()) } else { None };
+        let digits =
+            if byte == b'%' { after.get(..2).and_then(|two| std::str::from_utf8(two).ok()) } else { None };
         match digits.and_then(|digits| u8::from_str_radix(digits, 16).ok()) {
             Some(escaped) if escaped != b'/' => {
                 out.push(escaped);
@@ -141,9 +145,13 @@ mod tests {
     #[test]
     fn a_list_is_paged_by_id() {
         let items = || vec![("c".to_owned(), 3), ("a".to_owned(), 1), ("b".to_owned(), 2)];
-        let page = |query: &str| Fields::of_query(query).unwrap().page().unwrap().of(items(), |item| (*item).into());
+        let page =
+            |query: &str| Fields::of_query(query).unwrap().page().unwrap().of(items(), |item| (*item).into());
         assert_eq!(page("limit=2"), serde_json::json!({ "data": [1, 2], "has_more": true, "last_id": "b" }));
-        assert_eq!(page("limit=2&after=b"), serde_json::json!({ "data": [3], "has_more": false, "last_id": "c" }));
+        assert_eq!(
+            page("limit=2&after=b"),
+            serde_json::json!({ "data": [3], "has_more": false, "last_id": "c" })
+        );
         assert_eq!(page("after=zz")["data"], serde_json::json!([]));
         assert!(Fields::of_query("limit=0").unwrap().page().is_err());
     }

@@ -61,7 +61,9 @@ fn change(asked: Asked<'_>, act: impl FnOnce(&Group)) -> Result<Value, Problem> 
     if fitting.len() > 1 {
         let backends: Vec<String> = fitting.iter().map(|found| found.backend.clone()).collect();
         let backends = backends.join(", ");
-        return Err(Problem::conflict(format!("Several backends have such a group: {backends}. Add ?backend=NAME.")));
+        return Err(Problem::conflict(format!(
+            "Several backends have such a group: {backends}. Add ?backend=NAME."
+        )));
     }
     let found = fitting.pop().ok_or_else(|| Problem::unknown("group", id))?;
     act(&found.state);

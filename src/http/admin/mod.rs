@@ -214,7 +214,9 @@ mod tests {
         assert_eq!(fits("/keys/{}", "/keys/"), None);
         assert_eq!(fits("/keys/{}", "/keys/a/b"), None);
         assert!(matched("GET", "/keys/a").is_ok() && matched("HEAD", "/status").is_ok());
-        for (method, path) in [("GET", "/keys/a/park"), ("DELETE", "/status"), ("PATCH", "/keys/a"), ("GET", "/nothing")] {
+        for (method, path) in
+            [("GET", "/keys/a/park"), ("DELETE", "/status"), ("PATCH", "/keys/a"), ("GET", "/nothing")]
+        {
             assert!(matched(method, path).is_err(), "{method} {path}");
         }
     }

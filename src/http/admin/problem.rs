@@ -86,7 +86,12 @@ impl Problem {
 
     /// 413.
     pub fn too_large(limit: usize) -> Self {
-        Self::new(413, "too-large", "The body is too large", format!("The body may have at most {limit} bytes."))
+        Self::new(
+            413,
+            "too-large",
+            "The body is too large",
+            format!("The body may have at most {limit} bytes."),
+        )
     }
 
     /// 400.

@@ -10,7 +10,9 @@ use crate::reload::{Reload, Trigger};
 /// Reloads; a rejected reload is an answer, not an error of the request.
 pub async fn reload(gateway: &Gateway) -> Result<Value, Problem> {
     let Some(last) = crate::reload::reload(gateway, Trigger::Api).await else {
-        return Err(Problem::conflict("This process was not started from a configuration it could read again."));
+        return Err(Problem::conflict(
+            "This process was not started from a configuration it could read again.",
+        ));
     };
     let book = gateway.reloads.book();
     let mut answer = shown(&last, Now::read(gateway.clock));

@@ -62,6 +62,12 @@ impl Failure {
         Self { retry_after, ..self }
     }
 
+    /// The process ends before the call does; another replica, or the next process, can serve it at once.
+    #[must_use]
+    pub fn shutting_down() -> Self {
+        Self::new(FailureKind::Unavailable, crate::drain::GOODBYE).after(Some(Duration::from_secs(1)))
+    }
+
     /// The HTTP status.
     #[must_use]
     pub fn status(&self) -> u16 {

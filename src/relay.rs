@@ -56,9 +56,12 @@ impl<T: Transport> Relay<T> {
     /// The [`Failure`] to tell the caller when nothing could serve it.
     pub async fn run(self, mut record: Record) -> Result<Reply<T::Body>, Ended> {
         let mut trail = Trail::new(&self.call, self.plan.clone());
-        match self.failover(&mut trail, &mut record).await {
-            Ok(reply) => Ok(reply.settled_by(record)),
-            Err(failure) => Err(Ended { failure, record }),
+        let drain = &self.gateway.drain;
+        let ended = drain.until_goodbye(self.failover(&mut trail, &mut record)).await;
+        match ended {
+            Some(Ok(reply)) => Ok(reply.settled_by(record)),
+            Some(Err(failure)) => Err(Ended { failure, record }),
+            None => Err(Ended { failure: Failure::shutting_down(), record }),
         }
     }
 
@@ -127,13 +130,13 @@ impl<T: Transport> Relay<T> {
         let clock = self.gateway.clock;
         loop {
             let now = clock.now();
-            if let Ok(lease) = pool.lease(&self.plan, &trail.avoid, now, trail.spill_until(now)) {
+            if let Ok(lease) = pool.lease(&trail.plan, &trail.avoid, now, trail.spill_until(now)) {
                 return Ok(lease);
             }
             // Armed before the second look: what changes in between still wakes this call.
             let mut bell = std::pin::pin!(pool.bell());
             bell.as_mut().enable();
-            let shortage = match pool.lease(&self.plan, &trail.avoid, now, trail.spill_until(now)) {
+            let shortage = match pool.lease(&trail.plan, &trail.avoid, now, trail.spill_until(now)) {
                 Ok(lease) => return Ok(lease),
                 Err(shortage) => shortage,
             };
@@ -148,6 +151,10 @@ impl<T: Transport> Relay<T> {
             tokio::select! {
                 () = bell => {}
                 () = clock.sleep_until(until) => {}
+            }
+            // A reload during the wait: a key that is gone is not used, a new one serves.
+            if let Some(plan) = pool.plan(&self.call.request.outline.model) {
+                trail.plan = plan;
             }
         }
     }

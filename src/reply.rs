@@ -17,6 +17,7 @@ use tokio::time::Sleep;
 use crate::attempt::Answered;
 use crate::call::Call;
 use crate::clock::Moment;
+use crate::drain::{GOODBYE, Goodbye};
 use crate::gateway::Gateway;
 use crate::pool::Lease;
 use crate::settle::{Outcome, Record};
@@ -53,6 +54,7 @@ pub struct Reply<B> {
     idle: Duration,
     last_byte: Moment,
     timer: Option<Pin<Box<Sleep>>>,
+    goodbye: Goodbye,
     scratch: Vec<Frame>,
     call: Rc<Call>,
     gateway: Arc<Gateway>,
@@ -84,6 +86,7 @@ impl<B: Body> Reply<B> {
             idle: lease.candidate().upstream.settings.deadlines.idle,
             last_byte: committed_at,
             timer: None,
+            goodbye: Goodbye::default(),
             scratch: Vec::new(),
             call,
             gateway,
@@ -155,6 +158,10 @@ impl<B: Body> Reply<B> {
             }),
             Poll::Pending => {
                 self.scratch = frames;
+                if self.goodbye.poll(&self.gateway.drain, cx).is_ready() {
+                    self.say_goodbye();
+                    return Poll::Ready(());
+                }
                 return self.poll_silence(cx);
             }
         };
@@ -164,6 +171,13 @@ impl<B: Body> Reply<B> {
             self.cut(&fault);
         }
         Poll::Ready(())
+    }
+
+    /// The process ends before the stream does: nobody is blamed, and the caller is told.
+    fn say_goodbye(&mut self) {
+        self.ready.push_back(error_event("api_error", GOODBYE, self.call.id.as_str()));
+        self.outcome = Outcome::Cut;
+        self.close();
     }
 
     /// Upstream is silent: has it been for too long, or has the call lived too long?

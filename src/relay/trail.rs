@@ -33,7 +33,8 @@ pub struct Trail {
     pub attempts: u32,
     /// Until when a tier that is short is waited for; set at the first shortage.
     spill_until: Option<Moment>,
-    plan: Arc<Plan>,
+    /// Who may serve the call; a reload during a wait replaces it.
+    pub plan: Arc<Plan>,
     patience_until: Moment,
     deadline: Moment,
     key_attempts: u32,

@@ -79,4 +79,6 @@ pub struct Settings {
     pub warnings: Vec<String>,
     /// The files this came from, for watching.
     pub files: Vec<PathBuf>,
+    /// The files that it refers to (secrets, certificates), for watching.
+    pub referenced: Vec<PathBuf>,
 }

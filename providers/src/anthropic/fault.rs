@@ -235,6 +235,8 @@ fn detail(status: u16, report: &Report) -> String {
         detail.push_str(": ");
         detail.push_str(&line);
     }
+    // Upstream's text goes to the operator's terminal: nothing in it may steer one or begin a line of its own.
+    detail.retain(|letter| !letter.is_control());
     detail
 }
 

@@ -16,6 +16,7 @@ pub mod call;
 pub mod chance;
 pub mod clock;
 pub mod config;
+pub mod demo;
 pub mod failure;
 pub mod gateway;
 pub mod http;

@@ -120,6 +120,8 @@ fn run_demo(demo: Demo) -> ExitCode {
     match demo::run(&demo::Options { length, plain: demo.plain, log: demo.log }) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
+        // Whoever reads may have gone (`| head`); that is no failure of ours.
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
         Err(error) => fail(&error),
     }
 }

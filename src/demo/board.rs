@@ -41,6 +41,8 @@ pub struct KeyReading {
     pub name: String,
     /// Its organization, the limit group.
     pub organization: String,
+    /// Its backend.
+    pub backend: String,
     /// Requests under way, as the gateway counts.
     pub in_flight: u32,
     /// Requests received, as upstream counts.
@@ -135,6 +137,11 @@ pub enum Standing {
     Ready,
     /// It proves itself, or will with the next call.
     Probation,
+    /// It is well, but breakers keep every model away from its backend.
+    Broken {
+        /// For so long.
+        left: Duration,
+    },
     /// It rests.
     Parked {
         /// For so long.
@@ -218,6 +225,9 @@ impl Board {
         if let Some((left, reason)) = longest(&mut parks.iter().filter(resting).filter(whole).copied()) {
             return Standing::Parked { left, reason, classes: None };
         }
+        if let Some(left) = self.broken(&key.backend) {
+            return Standing::Broken { left };
+        }
         let classes: BTreeSet<_> = parks.iter().filter(resting).map(|park| &park.class).collect();
         if let Some((left, reason)) = longest(&mut parks.iter().filter(resting).copied()) {
             let some = classes.len() < key.classes;
@@ -229,8 +239,22 @@ impl Board {
     /// Keys that serve at least some model.
     #[must_use]
     pub fn serving(&self) -> usize {
-        let parked = |key: &&KeyReading| matches!(self.standing(key), Standing::Parked { classes: None, .. });
-        self.now.keys.len() - self.now.keys.iter().filter(parked).count()
+        let serves = |key: &&KeyReading| match self.standing(key) {
+            Standing::Ready | Standing::Probation | Standing::Parked { classes: Some(_), .. } => true,
+            Standing::Broken { .. } | Standing::Parked { classes: None, .. } => false,
+        };
+        self.now.keys.iter().filter(serves).count()
+    }
+
+    /// How long no call at all goes to a backend: while its connections' breaker is open, or that of every model.
+    fn broken(&self, backend: &str) -> Option<Duration> {
+        let left = |breaker: &BreakerReading| breaker.until.map(|until| until.since(self.now.at));
+        let own = self.now.breakers.iter().filter(|breaker| breaker.backend == backend);
+        let (connections, models): (Vec<_>, Vec<_>) = own.partition(|breaker| breaker.of == "connections");
+        let models: Vec<Option<Duration>> = models.into_iter().map(left).collect();
+        let earliest =
+            models.iter().copied().collect::<Option<Vec<_>>>().and_then(|all| all.into_iter().min());
+        connections.into_iter().find_map(left).max(earliest)
     }
 
     /// 429s that upstream answered.

@@ -9,7 +9,7 @@ use super::tally::Tally;
 use crate::clock::Moment;
 use crate::gateway::Gateway;
 use crate::pool::park::{Gate, Park};
-use crate::pool::table::Table;
+use crate::pool::table::{Seat, Table, Upstream};
 use crate::simulator::{Control, KeyStats};
 
 /// Looks at everything once.
@@ -33,19 +33,20 @@ pub fn take(gateway: &Gateway, upstream: &Control, tally: &Tally) -> Reading {
 }
 
 fn keys(table: &Table, mut stats: Vec<KeyStats>) -> Vec<KeyReading> {
-    let key = |seat: &Arc<crate::pool::table::Seat>| {
+    let key = |(upstream, seat): (&Arc<Upstream>, &Arc<Seat>)| {
         let place = stats.iter().position(|stats| stats.name == seat.id.name);
         let stats = place.map(|place| stats.swap_remove(place)).unwrap_or_default();
         KeyReading {
             name: seat.id.name.clone(),
             organization: seat.group_name.clone(),
+            backend: upstream.settings.name.clone(),
             in_flight: seat.health.in_flight.load(Relaxed),
             requests: stats.requests,
             outcomes: stats.outcomes,
             classes: seat.group.classes().len(),
         }
     };
-    table.seats().map(|(_, seat)| seat).map(key).collect()
+    table.seats().map(key).collect()
 }
 
 fn parks(table: &Table, now: Moment) -> Vec<ParkReading> {

@@ -34,7 +34,7 @@ pub const STEPS: [Step; 6] = [
     },
     Step {
         title: "org-b runs into its rate limit",
-        text: "Real 429s: the whole organization rests exactly as long as retry-after says.",
+        text: "Real 429s: the organization rests as long as retry-after says.",
         share: 5,
         act: |upstream| {
             let limit = LimitConfig { rpm: 30, burst_s: 2.0, ..LimitConfig::default() };

@@ -18,13 +18,7 @@ pub fn summary(board: &Board, figures: &Figures) -> String {
         ("caller-visible errors", figures.errors.to_string()),
         ("upstream 429s absorbed", board.rate_limits().to_string()),
         ("other faults absorbed", format!("{}{kinds}", faults.values().sum::<u64>())),
-        (
-            "failovers",
-            format!(
-                "{} requests answered by another key than the first, {} moves between backends",
-                figures.retried, board.now.failovers
-            ),
-        ),
+        ("failovers", format!("{}  ({} of them to another backend)", figures.retried, board.now.failovers)),
         ("latency", percentiles(figures.latency)),
         ("time to first token", percentiles(figures.first_token)),
     ];
@@ -45,15 +39,20 @@ pub fn try_this(data: SocketAddr) -> String {
         r#"
 Try it:
 
-  curl http://{data}/v1/messages -H 'content-type: application/json' -H 'anthropic-version: 2023-06-01' \
-    -d '{{"model":"claude-sonnet-5-5","max_tokens":64,"messages":[{{"role":"user","content":"Hello"}}]}}'
+  curl http://{data}/v1/messages \
+    -H 'content-type: application/json' -H 'anthropic-version: 2023-06-01' \
+    -d '{{"model":"claude-sonnet-5-5","max_tokens":64,
+         "messages":[{{"role":"user","content":"Hello"}}]}}'
 
 or in Python (pip install anthropic):
 
   import anthropic
   client = anthropic.Anthropic(base_url="http://{data}", api_key="any")
-  with client.messages.stream(model="claude-sonnet-5-5", max_tokens=64,
-                              messages=[{{"role": "user", "content": "Hello"}}]) as stream:
+  with client.messages.stream(
+      model="claude-sonnet-5-5",
+      max_tokens=64,
+      messages=[{{"role": "user", "content": "Hello"}}],
+  ) as stream:
       for text in stream.text_stream:
           print(text, end="", flush=True)
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 use ratatui::Frame;
 use ratatui::layout::{Constraint, Layout, Rect};
 use ratatui::style::{Color, Modifier, Style, Stylize as _};
+use ratatui::symbols::line;
 use ratatui::text::{Line, Span};
 use ratatui::widgets::{Block, Borders, Cell, LineGauge, Padding, Paragraph, Row, Table};
 
@@ -30,11 +31,13 @@ pub struct Scene<'a> {
 /// Draws everything.
 pub fn draw(frame: &mut Frame<'_>, scene: &Scene<'_>) {
     let rows = u16::try_from(scene.board.now.keys.len()).unwrap_or(u16::MAX);
+    // Where there is room, the middle takes more of it, and the events the rest.
+    let middle = if frame.area().height < 30 { 6 } else { 9 };
     let [title, story, keys, middle, events, foot] = Layout::vertical([
         Constraint::Length(1),
         Constraint::Length(3),
         Constraint::Length(rows.saturating_add(2)),
-        Constraint::Length(6),
+        Constraint::Length(middle),
         Constraint::Min(2),
         Constraint::Length(1),
     ])
@@ -82,6 +85,8 @@ fn draw_story(frame: &mut Frame<'_>, area: Rect, scene: &Scene<'_>) {
     let gauge = LineGauge::default()
         .ratio(ratio)
         .label(label)
+        .filled_symbol(line::THICK_HORIZONTAL)
+        .unfilled_symbol(line::HORIZONTAL)
         .filled_style(Style::new().fg(Color::Cyan))
         .unfilled_style(Style::new().dim());
     frame.render_widget(gauge, bar);
@@ -90,11 +95,11 @@ fn draw_story(frame: &mut Frame<'_>, area: Rect, scene: &Scene<'_>) {
 }
 
 fn draw_keys(frame: &mut Frame<'_>, area: Rect, board: &Board) {
-    let head = Row::new(["key", "organization", "in flight", "requests", "429s", "faults", "state"]).dim();
+    let head = Row::new(["key", "org", "in flight", "requests", "429s", "faults", "state"]).dim();
     let rows = board.now.keys.iter().map(|key| key_row(board, key));
     let widths = [
-        Constraint::Length(9),
-        Constraint::Length(12),
+        Constraint::Length(8),
+        Constraint::Length(6),
         Constraint::Length(9),
         Constraint::Length(8),
         Constraint::Length(4),
@@ -121,6 +126,9 @@ fn key_row<'a>(board: &Board, key: &'a KeyReading) -> Row<'a> {
 fn state(standing: &Standing) -> Line<'static> {
     match standing {
         Standing::Ready => Line::from("● ready".fg(Color::Green)),
+        Standing::Broken { left } => {
+            Line::from(vec![format!("■ cut off {}", seconds(*left)).fg(Color::Red), " breakers open".dim()])
+        }
         Standing::Probation => Line::from("◐ proving itself".fg(Color::Cyan)),
         Standing::Parked { left, reason, classes: None } => Line::from(vec![
             format!("■ parked {}", seconds(*left)).fg(Color::Red),
@@ -142,25 +150,25 @@ fn draw_callers(frame: &mut Frame<'_>, area: Rect, board: &Board) {
     let rows = [
         ("requests/s", Span::from(format!("{:.0}", board.rate()))),
         ("requests", Span::from(callers.finished.to_string())),
-        ("visible errors", errors),
-        ("p50 / p99", Span::from(pair(callers.latency))),
-        ("first token", Span::from(pair(callers.first_token))),
+        ("errors seen", errors),
+        ("p50/p99 ms", Span::from(pair(callers.latency))),
+        ("1st token ms", Span::from(pair(callers.first_token))),
     ];
-    let lines = rows.map(|(name, value)| Line::from(vec![Span::from(format!("{name:<15}")).dim(), value]));
+    let lines = rows.map(|(name, value)| Line::from(vec![Span::from(format!("{name:<13}")).dim(), value]));
     frame.render_widget(Paragraph::new(lines.to_vec()).block(panel("Callers")), area);
 }
 
 fn pair(of: Option<(Duration, Duration)>) -> String {
-    of.map_or_else(|| "-".to_owned(), |(half, most)| format!("{}/{} ms", half.as_millis(), most.as_millis()))
+    of.map_or_else(|| "-".to_owned(), |(half, most)| format!("{}/{}", half.as_millis(), most.as_millis()))
 }
 
 fn draw_attempts(frame: &mut Frame<'_>, area: Rect, board: &Board) {
     let mut attempts: Vec<_> = board.now.attempts.iter().collect();
     attempts.sort_by_key(|(outcome, count)| (outcome.as_str() != "ok", std::cmp::Reverse(**count)));
-    let room = usize::from(area.height.saturating_sub(3));
+    let room = usize::from(area.height.saturating_sub(2));
     let rest: u64 = attempts.iter().skip(room).map(|(_, count)| *count).sum();
     let row = |name: &str, count: u64| {
-        Line::from(vec![Span::from(format!("{name:<17}")).dim(), Span::from(format!("{count:>6}"))])
+        Line::from(vec![Span::from(format!("{name:<14}")).dim(), Span::from(format!("{count:>6}"))])
     };
     let mut lines: Vec<Line<'_>> =
         attempts.iter().take(room).map(|(outcome, count)| row(outcome, **count)).collect();

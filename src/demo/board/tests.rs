@@ -97,6 +97,29 @@ fn a_key_stands_as_the_worst_of_its_own_and_its_organizations_parks() {
 }
 
 #[test]
+fn a_key_is_cut_off_while_every_model_s_breaker_of_its_backend_is_open() {
+    let standing = |breakers: &[(&str, &str, Option<u64>)]| {
+        let of = |(backend, of, until): &(&str, &str, Option<u64>)| BreakerReading {
+            backend: (*backend).to_owned(),
+            of: (*of).to_owned(),
+            state: if until.is_some() { "open" } else { "closed" },
+            until: until.map(at),
+        };
+        let key = KeyReading { backend: "eu".to_owned(), ..KeyReading::default() };
+        let breakers = breakers.iter().map(of).collect();
+        let mut board = Board::default();
+        board.look(Reading { at: at(1_000), keys: vec![key], breakers, ..Reading::default() });
+        board.standing(&board.now.keys[0])
+    };
+    let broken = |millis| Standing::Broken { left: Duration::from_millis(millis) };
+    let (opus, haiku, connections) = ("claude-opus-5-5", "claude-haiku-5-5", "connections");
+    assert_eq!(standing(&[("eu", opus, Some(2_000)), ("eu", haiku, None)]), Standing::Ready);
+    assert_eq!(standing(&[("eu", opus, Some(2_000)), ("eu", haiku, Some(3_000))]), broken(1_000));
+    assert_eq!(standing(&[("eu", opus, None), ("eu", connections, Some(1_500))]), broken(500));
+    assert_eq!(standing(&[("us", opus, Some(2_000)), ("us", connections, Some(1_500))]), Standing::Ready);
+}
+
+#[test]
 fn the_rate_is_taken_over_the_last_two_seconds() {
     let mut board = Board::default();
     for step in 0_u64..=50 {

@@ -16,7 +16,7 @@ use headgate::config::{self, Environment};
 use headgate::gateway::Gateway;
 use headgate::reload::Source;
 use headgate::simulator::{RunningSimulator, Simulator, SimulatorConfig};
-use headgate::{serve, telemetry};
+use headgate::{demo, serve, telemetry};
 
 /// `EX_CONFIG` of sysexits.
 const BAD_CONFIGURATION: u8 = 78;
@@ -37,6 +37,8 @@ enum Command {
     Serve(Serve),
     /// Run the simulated upstream alone, to test clients against rate limits and faults.
     Simulate(Simulate),
+    /// Show the gateway at work over simulated upstreams, with traffic, faults and a live view. Needs nothing from outside.
+    Demo(Demo),
     /// Validate a configuration and print what takes effect, secrets redacted.
     Check(Check),
 }
@@ -62,6 +64,19 @@ struct Simulate {
 }
 
 #[derive(Args)]
+struct Demo {
+    /// How long the story takes.
+    #[arg(long, value_name = "N", default_value_t = demo::SECONDS, value_parser = clap::value_parser!(u64).range(4..=3600))]
+    seconds: u64,
+    /// Plain lines instead of the live view, also on a terminal; ends by itself.
+    #[arg(long)]
+    plain: bool,
+    /// Write the gateway's log to this file; by default there is none.
+    #[arg(long, value_name = "FILE")]
+    log: Option<PathBuf>,
+}
+
+#[derive(Args)]
 struct Check {
     /// A configuration file; later ones win.
     #[arg(long = "config", value_name = "FILE")]
@@ -75,6 +90,7 @@ pub fn run() -> ExitCode {
         None => run_serve(&cli.serve),
         Some(Command::Serve(serve)) => run_serve(&serve),
         Some(Command::Simulate(simulate)) => run_simulate(&simulate),
+        Some(Command::Demo(demo)) => run_demo(demo),
         Some(Command::Check(check)) => run_check(&check),
     }
 }
@@ -98,6 +114,17 @@ fn run_simulate(simulate: &Simulate) -> ExitCode {
         say(&format!("simulating the Messages API on {}\n", running.url()));
         tokio::signal::ctrl_c().await
     })
+}
+
+fn run_demo(demo: Demo) -> ExitCode {
+    let length = std::time::Duration::from_secs(demo.seconds);
+    match demo::run(&demo::Options { length, plain: demo.plain, log: demo.log }) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        // Whoever reads may have gone (`| head`); that is no failure of ours.
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+        Err(error) => fail(&error),
+    }
 }
 
 fn run_serve(arguments: &Serve) -> ExitCode {

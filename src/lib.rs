@@ -17,6 +17,7 @@ pub mod chance;
 pub mod clock;
 pub mod config;
 pub mod drain;
+pub mod demo;
 pub mod failure;
 pub mod gateway;
 pub mod http;

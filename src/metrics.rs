@@ -177,6 +177,18 @@ impl Metrics {
         self.attempts.with_label_values(&[backend, outcome]).inc();
     }
 
+    /// Attempts so far by how they ended, once for each backend that had such an end.
+    #[must_use]
+    pub fn attempts_by_outcome(&self) -> Vec<(String, u64)> {
+        counted(&self.attempts, "outcome")
+    }
+
+    /// Moves so far of calls from one backend to another.
+    #[must_use]
+    pub fn failovers_total(&self) -> u64 {
+        counted(&self.failovers, "cause").into_iter().map(|(_, count)| count).sum()
+    }
+
     /// A call moved to another backend because of `cause`.
     pub fn failover(&self, from: &str, to: &str, cause: &str) {
         self.failovers.with_label_values(&[from, to, cause]).inc();
@@ -250,6 +262,25 @@ impl crate::pool::table::Seat {
         }
         state
     }
+}
+
+/// Every counter of a family with the value of one of its labels.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "the family holds whole numbers; only its reading is of floats"
+)]
+fn counted(family: &IntCounterVec, label: &str) -> Vec<(String, u64)> {
+    let families = family.collect();
+    let counters = families.iter().flat_map(|family| family.get_metric());
+    let counted = counters.map(|counter| {
+        let value = counter.get_label().iter().find(|pair| pair.name() == label);
+        (
+            value.map_or_else(String::new, |pair| pair.value().to_owned()),
+            counter.get_counter().get_value() as u64,
+        )
+    });
+    counted.collect()
 }
 
 fn three_digits(status: u16, digits: &mut [u8; 3]) -> &str {

@@ -78,7 +78,7 @@ impl<T: Transport> Attempt<'_, T> {
         }
         let clock = Silence { timer, late, idle: deadlines.idle };
         let frames = self.commit(clock, &mut body, decoder.as_mut()).await?;
-        let complete = matches!(frames.last(), Some(Frame { mark: Mark::Stop | Mark::Error(_), .. }));
+        let complete = matches!(frames.last(), Some(Frame { mark: Mark::Stop, .. }));
         // A stream's connection is kept until its last chunk was read; a whole answer was read to its end.
         let rest = (streams || !complete).then_some((body, decoder));
         Ok(Answered { head, frames, rest, committed_at: self.clock.now() })
@@ -169,11 +169,8 @@ struct Silence {
     idle: Duration,
 }
 
-/// Takes a failure that upstream reported before any content out of `frames`.
+/// Takes a failure that upstream reported out of `frames`. Content that came in the same read has not been shown to anyone.
 fn reported(frames: &mut Vec<Frame>) -> Option<Fault> {
-    if frames.iter().any(|frame| matches!(frame.mark, Mark::Content)) {
-        return None;
-    }
     match frames.pop() {
         Some(Frame { mark: Mark::Error(fault), .. }) => Some(*fault),
         Some(frame) => {

@@ -187,8 +187,13 @@ impl<B: Body> Reply<B> {
             let until = (self.last_byte + idle).min(self.call.deadline);
             std::task::ready!(self.poll_timer(cx, until));
             // The timer is set once and looked at when it fires, so that a chunk costs no re-arming.
-            if self.gateway.clock.now() >= until {
-                self.cut(&Fault::new(FaultKind::IdleTimeout, "the upstream fell silent"));
+            let now = self.gateway.clock.now();
+            if now >= until {
+                self.cut(&if now >= self.call.deadline {
+                    Fault::new(FaultKind::WholeTimeout, "the call has lived for as long as any may")
+                } else {
+                    Fault::new(FaultKind::IdleTimeout, "the upstream fell silent")
+                });
                 return Poll::Ready(());
             }
         }

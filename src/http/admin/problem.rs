@@ -11,7 +11,10 @@ use crate::failure::whole_seconds;
 
 /// What an operator is told.
 #[derive(Debug)]
-pub struct Problem {
+pub struct Problem(Box<Told>);
+
+#[derive(Debug)]
+struct Told {
     status: u16,
     /// Names the kind of problem, within `urn:headgate:problem:`.
     kind: &'static str,
@@ -24,7 +27,7 @@ pub struct Problem {
 
 impl Problem {
     fn new(status: u16, kind: &'static str, title: &'static str, detail: impl Into<String>) -> Self {
-        Self { status, kind, title, detail: detail.into(), field: None, header: None }
+        Self(Box::new(Told { status, kind, title, detail: detail.into(), field: None, header: None }))
     }
 
     /// 403: no admin token is configured.
@@ -36,7 +39,7 @@ impl Problem {
     /// 401.
     pub fn unauthorized(detail: &'static str) -> Self {
         let mut problem = Self::new(401, "unauthorized", "An admin token is required", detail);
-        problem.header = Some((header::WWW_AUTHENTICATE, "Bearer".to_owned()));
+        problem.0.header = Some((header::WWW_AUTHENTICATE, "Bearer".to_owned()));
         problem
     }
 
@@ -55,7 +58,7 @@ impl Problem {
     pub fn limited(left: Duration) -> Self {
         let detail = "Too many wrong admin tokens came from this address. Please try again later.";
         let mut problem = Self::new(429, "too-many-failures", "Too many failed authentications", detail);
-        problem.header = Some((header::RETRY_AFTER, whole_seconds(left).to_string()));
+        problem.0.header = Some((header::RETRY_AFTER, whole_seconds(left).to_string()));
         problem
     }
 
@@ -75,7 +78,7 @@ impl Problem {
         let allowed = allowed.join(", ");
         let detail = format!("Use {allowed}.");
         let mut problem = Self::new(405, "method-not-allowed", "Method not allowed", detail);
-        problem.header = Some((header::ALLOW, allowed));
+        problem.0.header = Some((header::ALLOW, allowed));
         problem
     }
 
@@ -101,22 +104,25 @@ impl Problem {
 
     /// 400 for one field.
     pub fn field(field: &str, detail: impl Into<String>) -> Self {
-        Self { field: Some(field.escape_debug().to_string()), ..Self::bad_request(detail) }
+        let mut problem = Self::bad_request(detail);
+        problem.0.field = Some(field.escape_debug().to_string());
+        problem
     }
 
     /// The answer.
     pub fn response(self) -> HttpResponse {
+        let told = *self.0;
         let mut body = json!({
-            "type": format!("urn:headgate:problem:{}", self.kind),
-            "title": self.title,
-            "status": self.status,
-            "detail": self.detail,
+            "type": format!("urn:headgate:problem:{}", told.kind),
+            "title": told.title,
+            "status": told.status,
+            "detail": told.detail,
         });
-        if let Some(field) = self.field {
+        if let Some(field) = told.field {
             body["field"] = field.into();
         }
-        let mut response = HttpResponse::build(crate::http::respond::status(self.status));
-        if let Some(header) = self.header {
+        let mut response = HttpResponse::build(crate::http::respond::status(told.status));
+        if let Some(header) = told.header {
             response.insert_header(header);
         }
         super::shown(&mut response).content_type("application/problem+json").body(body.to_string())

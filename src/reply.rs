@@ -327,12 +327,8 @@ impl<B: Body> Reply<B> {
     fn headers(&self, upstream: &Headers, streams: bool) -> Headers {
         let settings = self.gateway.settings();
         let relay = &settings.relay;
-        let mut headers = Headers::with_capacity(upstream.len() + 5);
-        for (name, value) in upstream.iter() {
-            if headgate_providers::reply_header_passes(name, relay.expose_upstream_limits) {
-                headers.push(name.to_owned(), value.clone());
-            }
-        }
+        let expose = relay.expose_upstream_limits;
+        let mut headers = upstream.kept(6, |name| headgate_providers::reply_header_passes(name, expose));
         if !headers.has("request-id") {
             headers.push("request-id", Bytes::copy_from_slice(self.record.id.as_str().as_bytes()));
         }

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 
 /// Header lines in order, names in lower case. Repeated names stay apart. `Debug` shows the values of a few names that hold
 /// nothing private, since any other line may carry a credential.
@@ -20,6 +20,35 @@ impl Headers {
     /// Adds a line; `name` must be in lower case already.
     pub fn push(&mut self, name: impl Into<Cow<'static, str>>, value: impl Into<Bytes>) {
         self.0.push((name.into(), value.into()));
+    }
+
+    /// Copies the lines that `lines` walks, asked for more than once; names are in lower case already. All values go into one buffer, and
+    /// names that are usual on this protocol cost no allocation.
+    pub fn copied<'a, I>(lines: impl Fn() -> I) -> Self
+    where
+        I: Iterator<Item = (&'a str, &'a [u8])>,
+    {
+        let (count, bytes) =
+            lines().fold((0, 0), |(count, bytes), (_, value)| (count + 1, bytes + value.len()));
+        let mut values = BytesMut::with_capacity(bytes);
+        let mut headers = Self::with_capacity(count);
+        for (name, value) in lines() {
+            values.extend_from_slice(value);
+            headers.0.push((usual(name), Bytes::new()));
+        }
+        let mut values = values.freeze();
+        for ((_, taken), (_, value)) in headers.0.iter_mut().zip(lines()) {
+            *taken = values.split_to(value.len());
+        }
+        headers
+    }
+
+    /// The lines for which `keep` says yes, sharing their bytes, with room for `more`.
+    #[must_use]
+    pub fn kept(&self, more: usize, keep: impl Fn(&str) -> bool) -> Self {
+        let mut headers = Self::with_capacity(self.0.len() + more);
+        headers.0.extend(self.0.iter().filter(|(name, _)| keep(name)).cloned());
+        headers
     }
 
     /// The first value of `name` that is text.
@@ -55,6 +84,58 @@ impl Headers {
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
+}
+
+/// Names that requests and answers of the Messages API usually carry, sorted.
+const USUAL: [&str; 42] = [
+    "accept",
+    "accept-encoding",
+    "anthropic-beta",
+    "anthropic-organization-id",
+    "anthropic-ratelimit-input-tokens-limit",
+    "anthropic-ratelimit-input-tokens-remaining",
+    "anthropic-ratelimit-input-tokens-reset",
+    "anthropic-ratelimit-output-tokens-limit",
+    "anthropic-ratelimit-output-tokens-remaining",
+    "anthropic-ratelimit-output-tokens-reset",
+    "anthropic-ratelimit-requests-limit",
+    "anthropic-ratelimit-requests-remaining",
+    "anthropic-ratelimit-requests-reset",
+    "anthropic-ratelimit-tokens-limit",
+    "anthropic-ratelimit-tokens-remaining",
+    "anthropic-ratelimit-tokens-reset",
+    "anthropic-version",
+    "anthropic-workspace-id",
+    "authorization",
+    "cache-control",
+    "cf-cache-status",
+    "cf-ray",
+    "connection",
+    "content-encoding",
+    "content-length",
+    "content-type",
+    "date",
+    "keep-alive",
+    "request-id",
+    "retry-after",
+    "retry-after-ms",
+    "server",
+    "set-cookie",
+    "strict-transport-security",
+    "transfer-encoding",
+    "user-agent",
+    "vary",
+    "via",
+    "x-api-key",
+    "x-envoy-upstream-service-time",
+    "x-robots-tag",
+    "x-should-retry",
+];
+
+fn usual(name: &str) -> Cow<'static, str> {
+    USUAL
+        .binary_search(&name)
+        .map_or_else(|_| Cow::Owned(name.to_owned()), |index| Cow::Borrowed(USUAL[index]))
 }
 
 impl fmt::Debug for Headers {
@@ -146,5 +227,24 @@ mod tests {
         let shown = format!("{wire:?}");
         assert!(!shown.contains("canary") && shown.contains("x-api-key"), "{shown}");
         assert!(shown.contains("application/json") && shown.contains("body_len: 6"), "{shown}");
+    }
+}
+
+#[cfg(test)]
+mod copied {
+    use super::*;
+
+    #[test]
+    fn the_usual_names_are_sorted_for_the_search() {
+        assert!(USUAL.is_sorted());
+    }
+
+    #[test]
+    fn copies_share_one_buffer_and_keep_order_and_repeats() {
+        let lines = [("anthropic-beta", &b"a"[..]), ("x-odd", b""), ("anthropic-beta", b"b,c")];
+        let headers = Headers::copied(|| lines.into_iter());
+        let seen: Vec<_> = headers.iter().map(|(name, value)| (name, value.as_ref())).collect();
+        assert_eq!(seen, lines);
+        assert_eq!(headers.kept(0, |name| name == "x-odd").len(), 1);
     }
 }

@@ -178,10 +178,8 @@ fn uri(authority: &Authority, path: &str) -> Result<Uri, Fault> {
 }
 
 fn head<S>(answer: &awc::ClientResponse<S>) -> WireHead {
-    let mut headers = Headers::with_capacity(answer.headers().len());
-    for (name, value) in answer.headers() {
-        headers.push(name.as_str().to_owned(), Bytes::copy_from_slice(value.as_bytes()));
-    }
+    let lines = || answer.headers().iter().map(|(name, value)| (name.as_str(), value.as_bytes()));
+    let headers = Headers::copied(lines);
     WireHead { status: answer.status().as_u16(), headers }
 }
 

@@ -168,12 +168,8 @@ pub fn messages_request(
     body: Bytes,
     outline: Outline,
 ) -> MessagesRequest {
-    let mut headers = Headers::with_capacity(8);
-    for (name, value) in request.headers() {
-        if forwards(name.as_str()) {
-            headers.push(name.as_str().to_owned(), Bytes::copy_from_slice(value.as_bytes()));
-        }
-    }
+    let lines = || request.headers().iter().map(|(name, value)| (name.as_str(), value.as_bytes()));
+    let headers = Headers::copied(|| lines().filter(|(name, _)| forwards(name)));
     let query = request.query_string();
     let query = (!query.is_empty()).then(|| query.to_owned());
     MessagesRequest { operation, body, query, headers, outline }

@@ -5,6 +5,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use actix_web::body::BoxBody;
+use actix_web::http::Version;
 use actix_web::web::{Data, Payload};
 use actix_web::{HttpRequest, HttpResponse};
 use headgate_providers::Operation;
@@ -14,6 +15,7 @@ use super::body::{Held, PingingBody, ReplyBody, hold};
 use super::client::{Links, WireBody};
 use super::ingress::{self, Buffered};
 use super::respond;
+use super::stall::Stalls;
 use crate::call::{Call, RequestId, patience};
 use crate::config::checked::Tenant;
 use crate::failure::{Failure, FailureKind};
@@ -30,6 +32,8 @@ pub struct Edge {
     pub gateway: Arc<Gateway>,
     /// This worker's connections.
     pub links: Links,
+    /// Cuts this worker's stalled HTTP/2 callers.
+    pub stalls: Stalls,
 }
 
 /// `POST /v1/messages`.
@@ -66,8 +70,10 @@ async fn serve(
         Ok(relay) => relay,
         Err(failure) => return respond::failure(gateway, record, &failure, None),
     };
+    let multiplexed = request.version() == Version::HTTP_2;
     drop(request);
-    run(gateway, relay, record, held, span).await
+    let response = run(gateway, relay, record, held, span).await;
+    if multiplexed { response.map_body(|_, body| edge.stalls.watch(body)) } else { response }
 }
 
 /// Parses the body and finds who may serve it.

@@ -1,6 +1,6 @@
 //! Arguments -> one command -> an exit code.
 //!
-//! Exit codes: 0 after a clean end, 1 when something failed, 2 for wrong arguments, 78 (`EX_CONFIG` of sysexits) for a
+//! Exit codes: 0 after a clean end, 1 when something failed or a drain was cut short, 2 for wrong arguments, 78 (`EX_CONFIG` of sysexits) for a
 //! configuration that cannot be used.
 
 use std::io::Write as _;
@@ -14,8 +14,9 @@ use headgate::chance::Chance;
 use headgate::clock::Clock;
 use headgate::config::{self, Environment};
 use headgate::gateway::Gateway;
+use headgate::reload::Source;
 use headgate::simulator::{RunningSimulator, Simulator, SimulatorConfig};
-use headgate::{serve, telemetry};
+use headgate::{demo, serve, telemetry};
 
 /// `EX_CONFIG` of sysexits.
 const BAD_CONFIGURATION: u8 = 78;
@@ -36,6 +37,8 @@ enum Command {
     Serve(Serve),
     /// Run the simulated upstream alone, to test clients against rate limits and faults.
     Simulate(Simulate),
+    /// Show the gateway at work over simulated upstreams, with traffic, faults and a live view. Needs nothing from outside.
+    Demo(Demo),
     /// Validate a configuration and print what takes effect, secrets redacted.
     Check(Check),
 }
@@ -61,6 +64,19 @@ struct Simulate {
 }
 
 #[derive(Args)]
+struct Demo {
+    /// How long the story takes.
+    #[arg(long, value_name = "N", default_value_t = demo::SECONDS, value_parser = clap::value_parser!(u64).range(4..=3600))]
+    seconds: u64,
+    /// Plain lines instead of the live view, also on a terminal; ends by itself.
+    #[arg(long)]
+    plain: bool,
+    /// Write the gateway's log to this file; by default there is none.
+    #[arg(long, value_name = "FILE")]
+    log: Option<PathBuf>,
+}
+
+#[derive(Args)]
 struct Check {
     /// A configuration file; later ones win.
     #[arg(long = "config", value_name = "FILE")]
@@ -74,6 +90,7 @@ pub fn run() -> ExitCode {
         None => run_serve(&cli.serve),
         Some(Command::Serve(serve)) => run_serve(&serve),
         Some(Command::Simulate(simulate)) => run_simulate(&simulate),
+        Some(Command::Demo(demo)) => run_demo(demo),
         Some(Command::Check(check)) => run_check(&check),
     }
 }
@@ -99,6 +116,17 @@ fn run_simulate(simulate: &Simulate) -> ExitCode {
     })
 }
 
+fn run_demo(demo: Demo) -> ExitCode {
+    let length = std::time::Duration::from_secs(demo.seconds);
+    match demo::run(&demo::Options { length, plain: demo.plain, log: demo.log }) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        // Whoever reads may have gone (`| head`); that is no failure of ours.
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+        Err(error) => fail(&error),
+    }
+}
+
 fn run_serve(arguments: &Serve) -> ExitCode {
     let environment = Environment::of_process();
     let simulator = match arguments.simulate.then(start_simulator).transpose() {
@@ -109,8 +137,8 @@ fn run_serve(arguments: &Serve) -> ExitCode {
         None => environment,
         Some((_, running)) => environment.with_upstream(&running.url(), &simulated_keys()),
     };
-    let settings = match config::load(&arguments.files, &environment) {
-        Ok(settings) => settings,
+    let (source, settings) = match Source::load(arguments.files.clone(), environment) {
+        Ok(loaded) => loaded,
         Err(error) => return refuse_configuration(&error),
     };
     telemetry::start(&settings.log);
@@ -121,6 +149,7 @@ fn run_serve(arguments: &Serve) -> ExitCode {
         Ok(gateway) => Arc::new(gateway),
         Err(error) => return fail(&error),
     };
+    gateway.reloads.set_source(source);
     let simulated = simulator.is_some();
     let code = in_system(serve::serve(gateway, move |data, _| {
         if simulated {

@@ -7,8 +7,6 @@ use std::time::Duration;
 
 use headgate_providers::{Answer, Fault, FaultKind, anthropic};
 
-use crate::pool::{Cause, Shortage};
-
 /// What happened, in the caller's terms.
 #[derive(Clone, Debug)]
 pub enum FailureKind {
@@ -62,6 +60,12 @@ impl Failure {
     #[must_use]
     pub fn after(self, retry_after: Option<Duration>) -> Self {
         Self { retry_after, ..self }
+    }
+
+    /// The process ends before the call does; another replica, or the next process, can serve it at once.
+    #[must_use]
+    pub fn shutting_down() -> Self {
+        Self::new(FailureKind::Unavailable, crate::drain::GOODBYE).after(Some(Duration::from_secs(1)))
     }
 
     /// The HTTP status.
@@ -139,30 +143,14 @@ impl Failure {
         }
     }
 
-    /// The ending of a call that could make no attempt.
-    #[must_use]
-    pub fn from_shortage(shortage: &Shortage, free_after: Option<Duration>) -> Self {
-        match shortage.cause {
-            Cause::RateLimited => Self::rate_limited(None, free_after),
-            Cause::Overloaded => {
-                Self::new(FailureKind::Overloaded, "All upstreams are overloaded. Please try again later.")
-                    .after(free_after)
-            }
-            Cause::Parked | Cause::Tried => Self::new(
-                FailureKind::Unavailable,
-                "No upstream credential can serve this request at the moment.",
-            )
-            .after(free_after),
-            Cause::NoKey => {
-                Self::new(FailureKind::Unavailable, "No upstream credential is configured for this model.")
-            }
-        }
-    }
-
     fn passed(fault: Fault, free_after: Option<Duration>) -> Self {
         let overloaded = fault.kind.blame() == headgate_providers::Blame::Capacity;
         let retry_after = if overloaded { free_after } else { None };
         match fault.answer {
+            // To a caller these mean a key of its own.
+            Some(answer) if matches!(answer.status, 401..=403) => {
+                Self::new(FailureKind::NoAnswer, "The upstream refused the connection.")
+            }
             Some(answer) if answer.is_envelope => {
                 Self::new(FailureKind::Passed(answer), String::new()).after(retry_after)
             }
@@ -176,13 +164,15 @@ impl Failure {
         }
     }
 
-    fn rate_limited(answer: Option<Box<Answer>>, free_after: Option<Duration>) -> Self {
+    /// 429 with the API's own sentence; upstream's answer, where there is one, keeps everything but its message.
+    #[must_use]
+    pub fn rate_limited(answer: Option<Box<Answer>>, free_after: Option<Duration>) -> Self {
         let free_after = free_after.unwrap_or(Duration::from_secs(1));
         let seconds = whole_seconds(free_after);
         let message =
             format!("This request would exceed the rate limit. Please try again in {seconds} seconds.");
         let kind = match answer {
-            Some(mut answer) if answer.is_envelope => {
+            Some(mut answer) if answer.is_envelope && answer.status == 429 => {
                 answer.body = anthropic::scrub_rate_limit(&answer.body, seconds);
                 FailureKind::Passed(answer)
             }

@@ -35,10 +35,13 @@ pub struct Metrics {
     tokens: [IntCounter; 4],
     connects: IntCounterVec,
     reloads: IntCounterVec,
+    generation: IntGauge,
+    applied: IntGauge,
     in_flight: IntGaugeVec,
     key_state: IntGaugeVec,
     parked_until: prometheus::GaugeVec,
     queue_depth: IntGauge,
+    breaker_state: IntGaugeVec,
 }
 
 impl Metrics {
@@ -100,6 +103,20 @@ impl Metrics {
                 &["backend", "outcome"],
             )?,
             reloads: counters(&registry, "reloads_total", "Configuration reloads.", &["outcome"])?,
+            generation: registered(
+                &registry,
+                IntGauge::new(
+                    "config_generation",
+                    "Configurations put in force since the start, that of the start included.",
+                ),
+            )?,
+            applied: registered(
+                &registry,
+                IntGauge::new(
+                    "config_applied_timestamp_seconds",
+                    "When the configuration in force took effect, Unix time.",
+                ),
+            )?,
             in_flight: gauges(
                 &registry,
                 "key_in_flight",
@@ -121,6 +138,12 @@ impl Metrics {
                     ),
                     &["backend", "key"],
                 ),
+            )?,
+            breaker_state: gauges(
+                &registry,
+                "breaker_state",
+                "A breaker's state: 0 closed, 1 half-open, 2 open. The model `connections` is the backend's connections.",
+                &["backend", "model"],
             )?,
             queue_depth: registered(&registry, IntGauge::new("queue_depth", "Calls waiting for a key."))?,
             registry,
@@ -154,6 +177,18 @@ impl Metrics {
         self.attempts.with_label_values(&[backend, outcome]).inc();
     }
 
+    /// Attempts so far by how they ended, once for each backend that had such an end.
+    #[must_use]
+    pub fn attempts_by_outcome(&self) -> Vec<(String, u64)> {
+        counted(&self.attempts, "outcome")
+    }
+
+    /// Moves so far of calls from one backend to another.
+    #[must_use]
+    pub fn failovers_total(&self) -> u64 {
+        counted(&self.failovers, "cause").into_iter().map(|(_, count)| count).sum()
+    }
+
     /// A call moved to another backend because of `cause`.
     pub fn failover(&self, from: &str, to: &str, cause: &str) {
         self.failovers.with_label_values(&[from, to, cause]).inc();
@@ -164,9 +199,15 @@ impl Metrics {
         self.connects.with_label_values(&[backend, outcome]).inc();
     }
 
-    /// The configuration was reloaded, or a reload was rejected.
+    /// A reload took effect or was rejected.
     pub fn reload(&self, outcome: &str) {
         self.reloads.with_label_values(&[outcome]).inc();
+    }
+
+    /// The configuration of this generation took effect at this Unix time.
+    pub fn configuration(&self, generation: u64, unix_seconds: u64) {
+        self.generation.set(i64::try_from(generation).unwrap_or(i64::MAX));
+        self.applied.set(i64::try_from(unix_seconds).unwrap_or(i64::MAX));
     }
 
     /// All of it in Prometheus's text format, gauges read from `pool` at `now`.
@@ -184,6 +225,18 @@ impl Metrics {
             let (state, remaining) = seat.state(now);
             self.key_state.with_label_values(&[labels[0], labels[1], state]).set(1);
             self.parked_until.with_label_values(&labels).set(remaining.as_secs_f64());
+        }
+        self.breaker_state.reset();
+        for upstream in &pool.table().upstreams {
+            let connections = ("connections".to_owned(), upstream.state.connections.clone());
+            for (model, breaker) in upstream.state.models().into_iter().chain([connections]) {
+                let state = match breaker.gate(now) {
+                    Gate::Open => 0,
+                    Gate::Probe | Gate::Probing => 1,
+                    Gate::Until(_) => 2,
+                };
+                self.breaker_state.with_label_values(&[upstream.settings.name.as_str(), &model]).set(state);
+            }
         }
         TextEncoder::new().encode_to_string(&self.registry.gather())
     }
@@ -209,6 +262,25 @@ impl crate::pool::table::Seat {
         }
         state
     }
+}
+
+/// Every counter of a family with the value of one of its labels.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "the family holds whole numbers; only its reading is of floats"
+)]
+fn counted(family: &IntCounterVec, label: &str) -> Vec<(String, u64)> {
+    let families = family.collect();
+    let counters = families.iter().flat_map(|family| family.get_metric());
+    let counted = counters.map(|counter| {
+        let value = counter.get_label().iter().find(|pair| pair.name() == label);
+        (
+            value.map_or_else(String::new, |pair| pair.value().to_owned()),
+            counter.get_counter().get_value() as u64,
+        )
+    });
+    counted.collect()
 }
 
 fn three_digits(status: u16, digits: &mut [u8; 3]) -> &str {

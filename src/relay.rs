@@ -3,6 +3,7 @@
 //! One call from its plan to a committed [`Reply`] or a [`Failure`]. Until the first content frame every failure is ours to
 //! hide; the lease and the record of the call are RAII, so dropping this future at any await settles everything.
 
+pub mod retry_budget;
 pub mod trail;
 
 use std::cell::Cell;
@@ -17,6 +18,7 @@ use crate::call::Call;
 use crate::clock::Moment;
 use crate::failure::{Failure, FailureKind};
 use crate::gateway::Gateway;
+use crate::pool::waiting::Place;
 use crate::pool::{Lease, Plan};
 use crate::reply::Reply;
 use crate::settle::Record;
@@ -53,22 +55,26 @@ impl<T: Transport> Relay<T> {
     /// # Errors
     /// The [`Failure`] to tell the caller when nothing could serve it.
     pub async fn run(self, mut record: Record) -> Result<Reply<T::Body>, Ended> {
-        let mut trail = Trail::new(&self.call, self.plan.spill_after);
-        match self.failover(&mut trail, &mut record).await {
-            Ok(reply) => Ok(reply.settled_by(record)),
-            Err(failure) => Err(Ended { failure, record }),
+        let mut trail = Trail::new(&self.call, self.plan.clone());
+        let drain = &self.gateway.drain;
+        let ended = drain.until_goodbye(self.failover(&mut trail, &mut record)).await;
+        match ended {
+            Some(Ok(reply)) => Ok(reply.settled_by(record)),
+            Some(Err(failure)) => Err(Ended { failure, record }),
+            None => Err(Ended { failure: Failure::shutting_down(), record }),
         }
     }
 
     async fn failover(&self, trail: &mut Trail, record: &mut Record) -> Result<Unsettled<T::Body>, Failure> {
         let clock = self.gateway.clock;
-        let settings = self.gateway.settings();
+        let settings = self.gateway.settings().clone();
+        self.gateway.retry_budget.earn(clock.now(), &settings.relay);
         loop {
             let mut lease = self.lease(trail, record).await?;
             record.attempt(&lease);
             match self.attempt(&lease, trail.attempts).await {
                 Ok(answered) => {
-                    lease.absolve();
+                    lease.absolve(clock.now());
                     trail.answered(&lease, clock.now());
                     self.gateway.metrics.attempt(&lease.candidate().upstream.settings.name, "ok");
                     return Ok(Unsettled {
@@ -81,7 +87,12 @@ impl<T: Transport> Relay<T> {
                 Err(fault) => {
                     self.note(&lease, &fault);
                     record.fault(&fault);
-                    match trail.judge(&lease, fault, clock.now(), &settings.relay) {
+                    match trail.judge(
+                        &mut lease,
+                        fault,
+                        clock.now(),
+                        (&settings.relay, &self.gateway.retry_budget),
+                    ) {
                         Verdict::Next | Verdict::Wait(_) => {}
                         Verdict::Stop(failure) => return Err(failure),
                     }
@@ -105,22 +116,27 @@ impl<T: Transport> Relay<T> {
 
     /// A key to try: at once, or after a wait in the queue.
     async fn lease(&self, trail: &mut Trail, record: &mut Record) -> Result<Lease, Failure> {
+        let asked = self.gateway.clock.now();
+        let mut place = None;
+        let leased = self.lease_or_wait(trail, &mut place).await;
+        if place.is_some() {
+            record.queued += self.gateway.clock.now().since(asked);
+        }
+        leased
+    }
+
+    async fn lease_or_wait(&self, trail: &mut Trail, place: &mut Option<Place>) -> Result<Lease, Failure> {
         let pool = &self.gateway.pool;
         let clock = self.gateway.clock;
-        let asked = clock.now();
-        let mut place = None;
         loop {
             let now = clock.now();
-            if let Ok(lease) = pool.lease(&self.plan, &trail.avoid, now, trail.spill_until(now)) {
-                if place.is_some() {
-                    record.queued += now.since(asked);
-                }
+            if let Ok(lease) = pool.lease(&trail.plan, &trail.avoid, now, trail.spill_until(now)) {
                 return Ok(lease);
             }
             // Armed before the second look: what changes in between still wakes this call.
             let mut bell = std::pin::pin!(pool.bell());
             bell.as_mut().enable();
-            let shortage = match pool.lease(&self.plan, &trail.avoid, now, trail.spill_until(now)) {
+            let shortage = match pool.lease(&trail.plan, &trail.avoid, now, trail.spill_until(now)) {
                 Ok(lease) => return Ok(lease),
                 Err(shortage) => shortage,
             };
@@ -130,11 +146,15 @@ impl<T: Transport> Relay<T> {
                 Verdict::Next => continue,
             };
             if place.is_none() {
-                place = Some(pool.join(self.call.request.body.len()).ok_or_else(queue_full)?);
+                *place = Some(pool.join(self.call.request.body.len()).ok_or_else(queue_full)?);
             }
             tokio::select! {
                 () = bell => {}
                 () = clock.sleep_until(until) => {}
+            }
+            // A reload during the wait: a key that is gone is not used, a new one serves.
+            if let Some(plan) = pool.plan(&self.call.request.outline.model) {
+                trail.plan = plan;
             }
         }
     }

@@ -5,10 +5,13 @@
 //! until a subscriber wants them, so the log's own layer leaves them out unless it is asked for `debug`.
 
 use std::io::IsTerminal as _;
+use std::path::Path;
+use std::sync::Mutex;
 
 use tracing::level_filters::LevelFilter;
 use tracing::{Span, info_span};
 use tracing_subscriber::filter::{EnvFilter, FilterExt as _, filter_fn};
+use tracing_subscriber::fmt::writer::BoxMakeWriter;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{Layer as _, Registry};
@@ -19,6 +22,20 @@ use crate::pool::Lease;
 
 /// Starts logging to standard error; later calls change nothing.
 pub fn start(log: &Log) {
+    start_in(log, BoxMakeWriter::new(std::io::stderr), std::io::stderr().is_terminal());
+}
+
+/// Starts logging to a file, which begins anew; later calls change nothing.
+///
+/// # Errors
+/// A file that cannot be written.
+pub fn start_in_file(log: &Log, file: &Path) -> std::io::Result<()> {
+    let file = std::fs::File::create(file)?;
+    start_in(log, BoxMakeWriter::new(Mutex::new(file)), false);
+    Ok(())
+}
+
+fn start_in(log: &Log, writer: BoxMakeWriter, for_people: bool) {
     let filter =
         EnvFilter::builder().with_default_directive(LevelFilter::INFO.into()).parse_lossy(log.level.as_str());
     let spans = filter.max_level_hint().is_some_and(|level| level >= LevelFilter::DEBUG);
@@ -26,9 +43,10 @@ pub fn start(log: &Log) {
     let json = match log.format {
         LogFormat::Json => true,
         LogFormat::Text => false,
-        LogFormat::Auto => !std::io::stderr().is_terminal(),
+        LogFormat::Auto => !for_people,
     };
-    let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let layer = tracing_subscriber::fmt::layer().with_writer(writer);
+    let layer = if for_people { layer } else { layer.with_ansi(false) };
     let layer = if json {
         layer.json().flatten_event(true).with_current_span(false).with_span_list(spans).boxed()
     } else {

@@ -1,5 +1,6 @@
 //! Faults: an upstream's failure, who is to blame, and how long to stay away.
 
+use std::fmt;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -217,8 +218,8 @@ pub struct Stated {
     pub source: Source,
 }
 
-/// An upstream's error answer as it came, for the endings that pass it on.
-#[derive(Clone, Debug)]
+/// An upstream's error answer as it came, for the endings that pass it on. `Debug` shows no body: it may quote the caller.
+#[derive(Clone)]
 pub struct Answer {
     /// HTTP status.
     pub status: u16,
@@ -228,6 +229,17 @@ pub struct Answer {
     pub body: Bytes,
     /// Whether the body is the Messages API's own error envelope.
     pub is_envelope: bool,
+}
+
+impl fmt::Debug for Answer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Answer")
+            .field("status", &self.status)
+            .field("headers", &self.headers)
+            .field("body_len", &self.body.len())
+            .field("is_envelope", &self.is_envelope)
+            .finish_non_exhaustive()
+    }
 }
 
 /// An upstream's failure.

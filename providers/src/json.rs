@@ -4,8 +4,12 @@
 //! escapes, numbers, control characters, nesting. Lone surrogates in `\u` escapes are accepted, as RFC 8259 (section 8.2)
 //! allows: whoever needs the decoded text gets `None` for it. Hostile input costs time linear in its length.
 
+mod plain;
+
 use std::borrow::Cow;
 use std::ops::Range;
+
+use plain::plain;
 
 /// Why a document is not acceptable JSON, and where.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,10 +31,9 @@ pub(crate) struct Text {
     escaped: bool,
 }
 
-/// A position in a document that is known to be UTF-8.
+/// A position in a document.
 #[derive(Clone, Debug)]
 pub(crate) struct Cursor<'a> {
-    text: &'a str,
     bytes: &'a [u8],
     at: usize,
     depth: usize,
@@ -38,29 +41,25 @@ pub(crate) struct Cursor<'a> {
 }
 
 impl<'a> Cursor<'a> {
-    /// Checks encoding and byte order mark, and stands before the first value.
+    /// Stands before the first value.
     pub fn new(bytes: &'a [u8], max_depth: usize) -> Result<Self, Flaw> {
         if bytes.starts_with(b"\xEF\xBB\xBF") {
             return Err(Flaw { at: 0, what: "a byte order mark is not allowed", cut: false });
         }
-        let text = std::str::from_utf8(bytes).map_err(|error| Flaw {
-            at: error.valid_up_to(),
-            what: "invalid UTF-8",
-            cut: error.error_len().is_none(),
-        })?;
-        let mut cursor = Self { text, bytes, at: 0, depth: 0, max_depth };
+        let mut cursor = Self { bytes, at: 0, depth: 0, max_depth };
         cursor.space();
         Ok(cursor)
     }
 
     /// The next byte.
+    #[inline]
     pub fn peek(&self) -> Option<u8> {
         self.bytes.get(self.at).copied()
     }
 
-    /// A piece of the document.
+    /// A piece of the document that was passed, and thereby checked.
     pub fn slice(&self, span: Range<usize>) -> &'a str {
-        self.text.get(span).unwrap_or_default()
+        self.bytes.get(span).and_then(|bytes| std::str::from_utf8(bytes).ok()).unwrap_or_default()
     }
 
     /// The text of a string, unescaped; `None` where escapes spell no Unicode text (a lone surrogate).
@@ -68,7 +67,7 @@ impl<'a> Cursor<'a> {
         if text.escaped {
             return serde_json::from_str(self.slice(text.span.clone())).ok().map(Cow::Owned);
         }
-        self.text.get(text.span.start + 1..text.span.end - 1).map(Cow::Borrowed)
+        Some(Cow::Borrowed(self.slice(text.span.start + 1..text.span.end - 1)))
     }
 
     /// The document must end here, white space aside.
@@ -102,6 +101,30 @@ impl<'a> Cursor<'a> {
         Ok(())
     }
 
+    /// Passes a list, calling `element` while standing before each value, which it must pass.
+    pub fn elements<E: From<Flaw>>(
+        &mut self,
+        mut element: impl FnMut(&mut Self) -> Result<(), E>,
+    ) -> Result<(), E> {
+        self.expect(b'[', "expected a list")?;
+        self.deeper()?;
+        self.space();
+        if self.peek() != Some(b']') {
+            loop {
+                element(self)?;
+                self.space();
+                if self.peek() != Some(b',') {
+                    break;
+                }
+                self.at += 1;
+                self.space();
+            }
+        }
+        self.expect(b']', "expected `,` or `]`")?;
+        self.depth -= 1;
+        Ok(())
+    }
+
     /// Passes one value of any kind and tells where it stood.
     pub fn value(&mut self) -> Result<Range<usize>, Flaw> {
         let start = self.at;
@@ -119,9 +142,11 @@ impl<'a> Cursor<'a> {
     pub fn string(&mut self) -> Result<Text, Flaw> {
         let start = self.at;
         self.expect(b'"', "expected a string")?;
-        let mut escaped = false;
+        let (mut escaped, mut wide) = (false, false);
         loop {
-            self.at = plain_until(self.bytes, self.at);
+            let run = plain(self.bytes, self.at);
+            self.at = run.at;
+            wide |= run.wide;
             match self.peek() {
                 Some(b'"') => break,
                 Some(b'\\') => {
@@ -132,8 +157,21 @@ impl<'a> Cursor<'a> {
                 None => return Err(self.flaw("unexpected end")),
             }
         }
+        if wide {
+            self.check_utf8(start)?;
+        }
         self.at += 1;
         Ok(Text { span: start..self.at, escaped })
+    }
+
+    /// The bytes since `start` must be UTF-8. Beyond ASCII nothing is allowed outside of strings, so checking those suffices.
+    fn check_utf8(&self, start: usize) -> Result<(), Flaw> {
+        let passed = self.bytes.get(start..self.at).unwrap_or_default();
+        std::str::from_utf8(passed).map(|_| ()).map_err(|error| Flaw {
+            at: start + error.valid_up_to(),
+            what: "invalid UTF-8",
+            cut: false,
+        })
     }
 
     /// One value, or the opening of a container that is not empty (`true`).
@@ -245,6 +283,7 @@ impl<'a> Cursor<'a> {
         Ok(())
     }
 
+    #[inline]
     fn escape(&mut self) -> Result<(), Flaw> {
         self.at += 1;
         match self.peek() {
@@ -271,6 +310,7 @@ impl<'a> Cursor<'a> {
         Ok(())
     }
 
+    #[inline]
     fn expect(&mut self, byte: u8, what: &'static str) -> Result<(), Flaw> {
         if self.peek() != Some(byte) {
             return Err(self.flaw(what));
@@ -279,6 +319,7 @@ impl<'a> Cursor<'a> {
         Ok(())
     }
 
+    #[inline]
     fn space(&mut self) {
         while matches!(self.peek(), Some(b' ' | b'\n' | b'\r' | b'\t')) {
             self.at += 1;
@@ -321,25 +362,22 @@ impl Nesting {
     }
 }
 
-/// Offset of the first byte at or after `at` that ends a run of plain string bytes: a quote, a backslash, a control
-/// character, or the end.
-fn plain_until(bytes: &[u8], mut at: usize) -> usize {
-    // Blocks of a fixed size without early exit become vector instructions.
-    while let Some(block) = bytes.get(at..).and_then(<[u8]>::first_chunk::<32>) {
-        if block.iter().fold(false, |hit, byte| hit | special(*byte)) {
-            break;
-        }
-        at += block.len();
-    }
-    while bytes.get(at).is_some_and(|byte| !special(*byte)) {
-        at += 1;
-    }
-    at
-}
-
-fn special(byte: u8) -> bool {
-    byte < 0x20 || byte == b'"' || byte == b'\\'
-}
-
 #[cfg(test)]
-mod tests;
+mod tests {
+    use super::Cursor;
+
+    #[test]
+    fn invalid_utf8_is_found_wherever_it_stands_in_a_string() {
+        for length in 0..200 {
+            let mut bytes = vec![b'a'; length + 2];
+            bytes[0] = b'"';
+            bytes[length + 1] = b'"';
+            for at in 1..=length {
+                bytes[at] = 0xff;
+                let flaw = Cursor::new(&bytes, 1).unwrap().value().unwrap_err();
+                assert_eq!((flaw.at, flaw.what), (at, "invalid UTF-8"));
+                bytes[at] = b'a';
+            }
+        }
+    }
+}

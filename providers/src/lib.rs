@@ -24,7 +24,7 @@ pub use anthropic::Anthropic;
 pub use fault::{Answer, Blame, Dimension, Fault, FaultKind, Source, Stated};
 pub use frame::{Decoder, Frame, Mark, Usage};
 pub use pass::{forwards, reply_header_passes};
-pub use request::{MessagesRequest, Operation, Outline, ScanError, scan};
+pub use request::{MessagesRequest, Operation, Outline, Prefix, ScanError, scan, scan_with_prefix};
 pub use secret::Secret;
 pub use wire::{Headers, Method, WireHead, WireRequest};
 

@@ -2,13 +2,14 @@
 
 mod scan;
 
+use std::fmt;
 use std::ops::Range;
 
 use bytes::Bytes;
 
 pub use crate::pass::forwards;
 use crate::wire::Headers;
-pub use scan::{ScanError, scan};
+pub use scan::{Prefix, ScanError, scan, scan_with_prefix};
 
 /// Which endpoint was called.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -36,8 +37,9 @@ pub struct Outline {
     pub user_id: Option<String>,
 }
 
-/// The received body and forwarded headers. Cheap to clone: the body is shared by all attempts.
-#[derive(Clone, Debug)]
+/// The received body and forwarded headers. Cheap to clone: the body is shared by all attempts. `Debug` shows neither the body
+/// nor the end user's name.
+#[derive(Clone)]
 pub struct MessagesRequest {
     /// Which endpoint.
     pub operation: Operation,
@@ -49,4 +51,17 @@ pub struct MessagesRequest {
     pub headers: Headers,
     /// What the scan found.
     pub outline: Outline,
+}
+
+impl fmt::Debug for MessagesRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MessagesRequest")
+            .field("operation", &self.operation)
+            .field("body_len", &self.body.len())
+            .field("query", &self.query)
+            .field("headers", &self.headers)
+            .field("model", &self.outline.model)
+            .field("stream", &self.outline.stream)
+            .finish_non_exhaustive()
+    }
 }

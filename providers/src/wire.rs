@@ -1,11 +1,13 @@
 //! What travels to and from an upstream, free of any HTTP library: headers, request, response head.
 
 use std::borrow::Cow;
+use std::fmt;
 
 use bytes::Bytes;
 
-/// Header lines in order, names in lower case. Repeated names stay apart.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// Header lines in order, names in lower case. Repeated names stay apart. `Debug` shows the values of a few names that hold
+/// nothing private, since any other line may carry a credential.
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct Headers(Vec<(Cow<'static, str>, Bytes)>);
 
 impl Headers {
@@ -55,6 +57,27 @@ impl Headers {
     }
 }
 
+impl fmt::Debug for Headers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const OPEN: [&str; 9] = [
+            "content-type",
+            "content-encoding",
+            "content-length",
+            "accept-encoding",
+            "anthropic-version",
+            "anthropic-beta",
+            "request-id",
+            "retry-after",
+            "retry-after-ms",
+        ];
+        let lines = self.0.iter().map(|(name, value)| {
+            let shown = OPEN.contains(&name.as_ref()).then(|| String::from_utf8_lossy(value));
+            (name, shown.unwrap_or_else(|| format!("[{} bytes]", value.len()).into()))
+        });
+        f.debug_map().entries(lines).finish()
+    }
+}
+
 /// The request methods an upstream is asked with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Method {
@@ -64,8 +87,9 @@ pub enum Method {
     Post,
 }
 
-/// One encoded upstream request. The body is a list of slices so that an edit (a spliced model name) copies nothing.
-#[derive(Clone, Debug)]
+/// One encoded upstream request. The body is a list of slices so that an edit (a spliced model name) copies nothing. `Debug`
+/// shows no body.
+#[derive(Clone)]
 pub struct WireRequest {
     /// The method.
     pub method: Method,
@@ -85,6 +109,17 @@ impl WireRequest {
     }
 }
 
+impl fmt::Debug for WireRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WireRequest")
+            .field("method", &self.method)
+            .field("path", &self.path)
+            .field("headers", &self.headers)
+            .field("body_len", &self.body_len())
+            .finish_non_exhaustive()
+    }
+}
+
 /// Status and headers of an upstream answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WireHead {
@@ -92,4 +127,24 @@ pub struct WireHead {
     pub status: u16,
     /// Headers as received.
     pub headers: Headers,
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::{Headers, Method, WireRequest};
+
+    #[test]
+    fn debug_shows_neither_credentials_nor_content() {
+        let mut headers = Headers::default();
+        headers.push("x-api-key", "sk-canary");
+        headers.push("x-configured", "canary");
+        headers.push("content-type", "application/json");
+        let body = vec![Bytes::from_static(b"canary")];
+        let wire = WireRequest { method: Method::Post, path: "/v1/messages".to_owned(), headers, body };
+        let shown = format!("{wire:?}");
+        assert!(!shown.contains("canary") && shown.contains("x-api-key"), "{shown}");
+        assert!(shown.contains("application/json") && shown.contains("body_len: 6"), "{shown}");
+    }
 }

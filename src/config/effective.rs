@@ -38,14 +38,15 @@ fn document(raw: &Raw) -> Option<String> {
     Some(text.trim_start_matches("---\n").to_owned())
 }
 
+/// Without what was not written: a missing list stays, since an empty one says something.
 #[allow(clippy::wildcard_enum_match_arm, reason = "another crate's enum; only containers hold more values")]
 fn without_unset(yaml: Yaml) -> Yaml {
     match yaml {
         Yaml::Hash(table) => Yaml::Hash(
             table
                 .into_iter()
-                .filter(|(_, value)| *value != Yaml::Null)
                 .map(|(name, value)| (name, without_unset(value)))
+                .filter(|(_, value)| !matches!(value, Yaml::Null) && *value != Yaml::Hash(Hash::new()))
                 .collect::<Hash>(),
         ),
         Yaml::Array(items) => Yaml::Array(items.into_iter().map(without_unset).collect()),

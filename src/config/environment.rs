@@ -10,6 +10,7 @@ pub struct Environment(BTreeMap<String, String>);
 impl Environment {
     /// The variables of this process: the one place that reads them.
     #[must_use]
+    #[expect(clippy::disallowed_methods, reason = "the one place that reads the environment")]
     pub fn of_process() -> Self {
         std::env::vars_os()
             .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))

@@ -28,7 +28,8 @@ pub struct Merged {
     pub defaults: Json,
     /// Path of an option -> the variable that set it.
     pub variables: BTreeMap<String, String>,
-    /// Paths that files or variables wrote, list positions left out (`backends[].park`), and `path=text` for short texts.
+    /// Paths that files or variables wrote, list positions left out (`backends[].park`), and `path=value` for
+    /// texts and switches.
     pub mentioned: BTreeSet<String>,
 }
 
@@ -82,13 +83,15 @@ fn internal(_: config::ConfigError) -> Vec<Problem> {
     vec![Problem::new("configuration", "cannot be merged: a list and a table were given for one option")]
 }
 
-/// Parses YAML text into its top-level options, empty ones left out. The error quotes nothing of the text's values.
+const NOT_A_TABLE: &str = "is not one table of options, expected lines such as `server: { workers: 2 }`";
+
+/// Parses YAML text into its top-level options, empty ones left out. The parser's own words are passed on
+/// only where they quote no value.
 pub fn parse(text: &str) -> Result<Map<String, Value>, String> {
-    let map = File::from_str(text, FileFormat::Yaml).collect().map_err(|error| match error {
-        config::ConfigError::FileParse { cause, .. } if !cause.is::<config::ConfigError>() => {
-            format!("is not YAML: {cause}")
-        }
-        _ => "is not a table of options".to_owned(),
+    let map = File::from_str(text, FileFormat::Yaml).collect().map_err(|error| {
+        let config::ConfigError::FileParse { cause, .. } = error else { return NOT_A_TABLE.to_owned() };
+        let scan = cause.downcast_ref::<yaml_rust2::ScanError>();
+        scan.map_or_else(|| NOT_A_TABLE.to_owned(), |scan| format!("is not YAML: {scan}"))
     })?;
     Ok(without_empty(map))
 }
@@ -190,6 +193,9 @@ fn mention(path: &str, value: &Value, seen: &mut BTreeSet<String>) {
         ValueKind::Array(items) => items.iter().for_each(|item| mention(&format!("{path}[]"), item, seen)),
         ValueKind::String(text) => {
             seen.insert(format!("{path}={text}"));
+        }
+        ValueKind::Boolean(switch) => {
+            seen.insert(format!("{path}={switch}"));
         }
         _ => {}
     }

@@ -18,7 +18,7 @@ mod tests;
 mod unbuilt;
 mod usual;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use serde_json::Value as Json;
@@ -60,11 +60,12 @@ fn examine(files: &[PathBuf], env: &Environment) -> Result<Examined, ConfigError
         merged.tree["backends"] = Json::Array(backends);
     }
     let shaped = shape::shape(merged.tree, &merged.defaults, &merged.variables);
-    let Some(raw) = shaped.raw else { return Err(ConfigError { problems: shaped.problems }) };
+    let refused = |problems| Err(ConfigError { problems: with_origin(problems, &merged.variables) });
+    let Some(raw) = shaped.raw else { return refused(shaped.problems) };
     let mut findings = check::Findings::new(env, shaped.problems);
     let mut settings = check::settings(&raw, files, &mut findings);
     if !findings.problems.is_empty() {
-        return Err(ConfigError { problems: findings.problems });
+        return refused(findings.problems);
     }
     warnings.append(&mut findings.warnings);
     if settings.backends.iter().all(|backend| backend.keys.is_empty()) {
@@ -73,6 +74,23 @@ fn examine(files: &[PathBuf], env: &Environment) -> Result<Examined, ConfigError
     warnings.extend(not_built(&merged.mentioned));
     settings.warnings = warnings;
     Ok(Examined { settings, raw, references: findings.references })
+}
+
+/// Adds to each option its variable, where one set it: a user looks for it in files otherwise.
+fn with_origin(mut problems: Vec<Problem>, variables: &BTreeMap<String, String>) -> Vec<Problem> {
+    for problem in &mut problems {
+        let set_here = |path: &str| {
+            let below = path.strip_prefix(problem.option.as_str());
+            below.is_some_and(|below| {
+                below.is_empty()
+                    || (below.starts_with(['.', '[']) && problem.text.starts_with("unknown option"))
+            })
+        };
+        if let Some((_, variable)) = variables.iter().find(|(path, _)| set_here(path)) {
+            problem.option = format!("{} (from {variable})", problem.option);
+        }
+    }
+    problems
 }
 
 /// One sentence for each part that was configured but is not built yet.

@@ -31,7 +31,7 @@ impl fmt::Display for Problem {
 /// A configuration that cannot be used, with all that is wrong with it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfigError {
-    /// The problems, in the order of the options; never empty.
+    /// The problems, never empty: first names and types, then values.
     pub problems: Vec<Problem>,
 }
 

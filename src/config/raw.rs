@@ -2,7 +2,7 @@
 //!
 //! The options of the fixed sections are all required here because the compiled-in defaults hold every one. What a
 //! deployment lists itself (backends, routes, tenants) is optional here, so that the checks can report all that is
-//! missing at once. Secrets are [`Reference`]s: serialising a shape never writes one.
+//! missing at once. What each option means is in `config/default.yaml`. Secrets are [`Reference`]s: serialising a shape never writes one.
 
 use std::collections::BTreeMap;
 
@@ -51,6 +51,7 @@ pub struct Server {
     pub early_answer_bytes: u64,
     pub drain_delay_s: u64,
     pub drain_timeout_s: u64,
+    pub reload_debounce_ms: u64,
     pub allow_private_upstreams: bool,
     pub tls: Option<Tls>,
     pub admin_tls: Option<Tls>,
@@ -70,6 +71,7 @@ pub struct Tls {
 pub struct Auth {
     pub tenants: TenantAuth,
     pub admin_tokens: Vec<AdminToken>,
+    pub admin_failures_per_minute: u32,
 }
 
 /// `auth.admin_tokens[]`.
@@ -107,6 +109,8 @@ pub struct Relay {
     pub max_key_attempts: u32,
     pub max_wait_ms: u64,
     pub retry_budget_percent: u32,
+    pub retry_budget_floor_per_s: u32,
+    pub retry_budget_window_s: u64,
     pub hold_ms: u64,
     pub retry_after_max_s: u64,
     pub expose_upstream_limits: bool,

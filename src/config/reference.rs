@@ -94,7 +94,9 @@ fn is_variable(name: &str) -> bool {
 /// Wipes the untrimmed copy.
 fn trimmed(text: String) -> Secret {
     let whole = Secret::new(text);
-    Secret::new(whole.expose().trim().trim_start_matches('\u{feff}').to_owned())
+    Secret::new(
+        whole.expose().trim_matches(|symbol: char| symbol.is_whitespace() || symbol == '\u{feff}').to_owned(),
+    )
 }
 
 impl fmt::Display for Reference {

@@ -59,11 +59,9 @@ pub fn shape(mut tree: Json, defaults: &Json, variables: &BTreeMap<String, Strin
             continue;
         }
         let text = explain(&error.inner().to_string(), &steps, find(&mut tree, &steps));
-        let option = match variables.get(&path) {
-            Some(variable) => format!("{path} (from {variable})"),
-            None => path,
-        };
-        problems.push(Problem::new(option, text));
+        if !problems.iter().any(|problem: &Problem| problem.option == path) {
+            problems.push(Problem::new(path, text));
+        }
         if !repair(&mut tree, &steps, defaults) {
             break;
         }
@@ -147,7 +145,10 @@ fn explain(message: &str, steps: &[Step], value: Option<&mut Json>) -> String {
     if let Some(rest) = message.strip_prefix("unknown variant ") {
         let known = quoted(after_expected(rest));
         let listed = known.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
-        let near = value.and_then(|value| nearest(value.as_str()?, &known)).filter(|_| known.len() > 1);
+        let near = value.and_then(|value| {
+            let text = value.as_str()?;
+            nearest(text, &known).filter(|name| strsim::jaro_winkler(text, name) > 0.7)
+        });
         let hint = near.map_or_else(String::new, |name| format!("; the nearest is `{name}`"));
         return format!(
             "unknown value, expected {}{listed}{hint}",
@@ -166,7 +167,6 @@ fn explain(message: &str, steps: &[Step], value: Option<&mut Json>) -> String {
         Some(Json::Number(_)) => "is a number",
         Some(Json::String(_)) => "is text",
         Some(Json::Array(_)) => "is a list",
-        Some(Json::Object(table)) if table.is_empty() => "is not text",
         Some(Json::Object(_)) => "is a table",
     };
     format!("{is}, expected {}", plain(after_expected(message)))

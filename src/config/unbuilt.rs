@@ -1,15 +1,14 @@
 //! What is accepted and checked but not built yet. Work that builds a part deletes its row.
 
-/// Where the part is configured (list positions left out; `=text` for one value of an option), and what to say once.
+/// Where the part is configured (list positions left out; `=value` for one value of an option), and what to say once.
 pub const PARTS: &[(&str, &str)] = &[
     ("backends[].provider=bedrock", "Bedrock backends are not served yet"),
     ("backends[].provider=vertex", "Vertex backends are not served yet"),
     ("backends[].provider=openai", "OpenAI backends are not served yet"),
-    ("backends[].drain_on_disconnect", "streams are not yet read on after their caller left"),
+    ("backends[].drain_on_disconnect=true", "streams are not yet read on after their caller left"),
     ("backends[].limit_groups[].limits", "limits of groups are not mirrored yet"),
     ("backends[].limit_groups[].usd_per_day", "ceilings in US dollars are not kept yet"),
     ("backends[].limit_groups[].usd_per_month", "ceilings in US dollars are not kept yet"),
-    ("routes[].spill_after_ms", "a short tier is left at once, not waited for"),
     ("routes[].fallback_after_ms", "fallback models are not tried yet"),
     ("routes[].fallback_models", "fallback models are not tried yet"),
     ("tenants[].priority", "priorities do not count yet"),
@@ -18,10 +17,6 @@ pub const PARTS: &[(&str, &str)] = &[
     ("store", "nothing is stored yet"),
     ("ledger.kind=redis", "limits and parks are counted in memory only"),
     ("ledger.on_outage", "limits and parks are counted in memory only"),
-    ("relay.hold_ms", "streams are held for their first content without pings of our own"),
-    ("relay.retry_budget_percent", "repeats have no budget yet"),
-    ("breaker", "circuit breakers are not built yet"),
     ("budget", "upstream budgets are not mirrored yet"),
-    ("queue", "waiting calls are not bounded yet"),
-    ("server.allow_private_upstreams", "the admin API cannot point a backend anywhere yet"),
+    ("server.allow_private_upstreams=true", "the admin API cannot point a backend anywhere yet"),
 ];

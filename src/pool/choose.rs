@@ -9,6 +9,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use headgate_providers::{Blame, FaultKind};
 
+use super::breaker::Breaker;
 use super::health::{Group, Health};
 use super::park::Gate;
 use super::table::{Candidate, Plan, Upstream};
@@ -27,6 +28,13 @@ pub struct Avoid {
     pub excluded: Vec<Arc<Upstream>>,
     /// Only the first tier may serve.
     pub first_tier_only: bool,
+}
+
+impl Avoid {
+    /// Whether the candidate's backend is to be left for last; it is not waited for either.
+    fn speaks_against_upstream(&self, candidate: &Candidate) -> bool {
+        self.upstreams.iter().any(|upstream| Arc::ptr_eq(upstream, &candidate.upstream))
+    }
 }
 
 /// Where a candidate stands in its plan.
@@ -58,7 +66,9 @@ pub enum Cause {
     Tried,
     /// Parked for reasons of keys and groups that are no rate limit.
     Parked,
-    /// Parked after overload.
+    /// Breakers are open on faults that are no overload.
+    Broken,
+    /// Parked after overload, or breakers are open on it.
     Overloaded,
     /// Parked by rate limits.
     RateLimited,
@@ -82,14 +92,20 @@ pub fn choose(plan: &Plan, avoid: &Avoid, now: Moment, spill_until: Moment) -> R
                     }
                 }
                 Standing::Until(free_at, cause) => {
-                    shortage.free_at = Some(shortage.free_at.map_or(free_at, |soonest| soonest.min(free_at)));
+                    shortage.free_at = soonest(shortage.free_at, Some(free_at));
                     shortage.cause = shortage.cause.max(cause);
-                    short |= free_at <= spill_until;
+                    short |= free_at <= spill_until && !avoid.speaks_against_upstream(candidate);
                 }
                 Standing::Probing(cause) => {
                     shortage.probing = true;
                     shortage.cause = shortage.cause.max(cause);
-                    short |= now < spill_until;
+                    short |= now < spill_until && !avoid.speaks_against_upstream(candidate);
+                }
+                // A tier whose breakers are open is not short, it is out: nothing waits for it before it spills.
+                Standing::Broken(free_at, cause) => {
+                    shortage.probing |= free_at.is_none();
+                    shortage.free_at = soonest(shortage.free_at, free_at);
+                    shortage.cause = shortage.cause.max(cause);
                 }
                 Standing::Tried => shortage.cause = shortage.cause.max(Cause::Tried),
                 Standing::Off => {}
@@ -108,6 +124,8 @@ pub fn choose(plan: &Plan, avoid: &Avoid, now: Moment, spill_until: Moment) -> R
 
 enum Standing {
     Eligible,
+    /// A breaker is open until then, or a probe is under way.
+    Broken(Option<Moment>, Cause),
     Until(Moment, Cause),
     Probing(Cause),
     Tried,
@@ -127,6 +145,13 @@ fn standing(candidate: &Candidate, avoid: &Avoid, now: Moment) -> Standing {
     }
     let mut until = None;
     let mut probing = None;
+    for breaker in &candidate.breakers {
+        match breaker.gate(now) {
+            Gate::Open | Gate::Probe => {}
+            Gate::Probing => return Standing::Broken(None, broken(breaker)),
+            Gate::Until(end) => return Standing::Broken(Some(end), broken(breaker)),
+        }
+    }
     for park in candidate.parks.iter().chain([&candidate.missing]) {
         match park.gate(now) {
             Gate::Open | Gate::Probe => {}
@@ -146,6 +171,14 @@ fn standing(candidate: &Candidate, avoid: &Avoid, now: Moment) -> Standing {
             _ => Standing::Eligible,
         },
     }
+}
+
+fn soonest(known: Option<Moment>, other: Option<Moment>) -> Option<Moment> {
+    known.into_iter().chain(other).min()
+}
+
+fn broken(breaker: &Breaker) -> Cause {
+    if breaker.is_overload() { Cause::Overloaded } else { Cause::Broken }
 }
 
 /// What a park for `reason` means to a call that cannot be served.
@@ -177,7 +210,7 @@ impl Rank {
     fn of(candidate: &Candidate, avoid: &Avoid, tier: usize) -> Self {
         let seat = &candidate.seat;
         let group = avoid.groups.iter().any(|group| Arc::ptr_eq(group, &seat.group));
-        let upstream = avoid.upstreams.iter().any(|upstream| Arc::ptr_eq(upstream, &candidate.upstream));
+        let upstream = avoid.speaks_against_upstream(candidate);
         Self {
             spoken_against: u8::from(upstream) * 2 + u8::from(group),
             tier,

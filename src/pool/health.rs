@@ -9,7 +9,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use dashmap::DashMap;
 
+use super::breaker::Breaker;
 use super::park::Park;
+use crate::clock::Moment;
 
 /// Most model classes, and most missing models, remembered of one group.
 const MAX_CLASSES: usize = 64;
@@ -27,11 +29,35 @@ pub struct Health {
     pub disabled: AtomicBool,
     /// The key as a whole.
     pub park: Arc<Park>,
+    /// An operator's last park of the key.
+    hold: Mutex<Option<Hold>>,
     /// The key with one model class (403 for a model).
-    classes: Mutex<HashMap<String, Arc<Park>>>,
+    classes: Named<Park>,
+}
+
+/// An operator's park, as told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hold {
+    /// The end it was given; the park is still the operator's while its notice has the same.
+    pub until: Moment,
+    /// Who.
+    pub by: String,
+    /// Why.
+    pub reason: Option<String>,
 }
 
 impl Health {
+    /// An operator's last park of the key.
+    #[must_use]
+    pub fn hold(&self) -> Option<Hold> {
+        self.hold.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Notes an operator's park, or that it was lifted.
+    pub fn set_hold(&self, hold: Option<Hold>) {
+        *self.hold.lock().unwrap_or_else(PoisonError::into_inner) = hold;
+    }
+
     /// The key's park for one model class.
     #[must_use]
     pub fn class(&self, name: &str) -> Arc<Park> {
@@ -57,9 +83,9 @@ pub struct Group {
     /// The whole group (spend, credit, quota).
     pub park: Arc<Park>,
     /// One model class (rate limits, overload).
-    classes: Mutex<HashMap<String, Arc<Park>>>,
+    classes: Named<Park>,
     /// One model that upstream says it does not have.
-    missing: Mutex<HashMap<String, Arc<Park>>>,
+    missing: Named<Park>,
 }
 
 impl Group {
@@ -88,20 +114,42 @@ impl Group {
     }
 }
 
-type Parks = Mutex<HashMap<String, Arc<Park>>>;
-
-fn bounded(parks: &Parks, name: &str) -> Arc<Park> {
-    let mut parks = parks.lock().unwrap_or_else(PoisonError::into_inner);
-    let name = if parks.len() >= MAX_CLASSES && !parks.contains_key(name) { OTHER } else { name };
-    if let Some(park) = parks.get(name) {
-        return park.clone();
-    }
-    parks.entry(name.to_owned()).or_default().clone()
+/// A backend's state: its breakers.
+#[derive(Debug, Default)]
+pub struct BackendState {
+    /// The breaker of its connections.
+    pub connections: Arc<Breaker>,
+    models: Named<Breaker>,
 }
 
-fn listed(parks: &Parks) -> Vec<(String, Arc<Park>)> {
-    let parks = parks.lock().unwrap_or_else(PoisonError::into_inner);
-    parks.iter().map(|(name, park)| (name.clone(), park.clone())).collect()
+impl BackendState {
+    /// The breaker of one upstream model.
+    #[must_use]
+    pub fn model(&self, name: &str) -> Arc<Breaker> {
+        bounded(&self.models, name)
+    }
+
+    /// Every model's breaker by name.
+    #[must_use]
+    pub fn models(&self) -> Vec<(String, Arc<Breaker>)> {
+        listed(&self.models)
+    }
+}
+
+type Named<T> = Mutex<HashMap<String, Arc<T>>>;
+
+fn bounded<T: Default>(all: &Named<T>, name: &str) -> Arc<T> {
+    let mut all = all.lock().unwrap_or_else(PoisonError::into_inner);
+    let name = if all.len() >= MAX_CLASSES && !all.contains_key(name) { OTHER } else { name };
+    if let Some(known) = all.get(name) {
+        return known.clone();
+    }
+    all.entry(name.to_owned()).or_default().clone()
+}
+
+fn listed<T>(all: &Named<T>) -> Vec<(String, Arc<T>)> {
+    let all = all.lock().unwrap_or_else(PoisonError::into_inner);
+    all.iter().map(|(name, known)| (name.clone(), known.clone())).collect()
 }
 
 /// A key's id: its name and the generation of its secret.
@@ -118,13 +166,21 @@ pub struct KeyId {
 pub struct States {
     keys: DashMap<KeyId, Arc<Health>>,
     groups: DashMap<(String, String), Arc<Group>>,
+    backends: DashMap<String, Arc<BackendState>>,
 }
 
 impl States {
-    /// The state of a key, new when it is not known.
+    /// The state of a key, new when it is not known. A rotated secret starts clean, but what an operator switched off by
+    /// name stays off.
     #[must_use]
     pub fn key(&self, id: &KeyId) -> Arc<Health> {
-        self.keys.entry(id.clone()).or_default().clone()
+        if let Some(known) = self.keys.get(id) {
+            return known.clone();
+        }
+        let off = self.keys.iter().any(|known| known.key().name == id.name && !known.is_enabled());
+        let health = self.keys.entry(id.clone()).or_default().clone();
+        health.disabled.fetch_or(off, Relaxed);
+        health
     }
 
     /// The state of a backend's group, new when it is not known.
@@ -133,8 +189,15 @@ impl States {
         self.groups.entry((backend.to_owned(), group.to_owned())).or_default().clone()
     }
 
-    /// Forgets keys and groups that no snapshot names any more; leases keep theirs until they end.
-    pub fn retain(&self, keys: &[KeyId], groups: &[(String, String)]) {
+    /// The state of a backend, new when it is not known.
+    #[must_use]
+    pub fn backend(&self, name: &str) -> Arc<BackendState> {
+        self.backends.entry(name.to_owned()).or_default().clone()
+    }
+
+    /// Forgets backends, keys and groups that no snapshot names any more; leases keep theirs until they end.
+    pub fn retain(&self, keys: &[KeyId], groups: &[(String, String)], backends: &[&str]) {
+        self.backends.retain(|name, _| backends.contains(&name.as_str()));
         self.keys.retain(|id, _| keys.contains(id));
         self.groups.retain(|id, _| groups.contains(id));
     }

@@ -8,8 +8,9 @@ use std::time::Duration;
 use headgate_providers::{Blame, Fault, FaultKind};
 
 use super::Shared;
+use super::breaker::Witness;
 use super::choose::Place;
-use super::park::{Park, Sentence, Verdict};
+use super::park::{Gate, Park, Sentence, Verdict};
 use super::table::{Candidate, Plan, Scope};
 use crate::clock::Moment;
 use crate::config::checked;
@@ -24,6 +25,9 @@ pub struct Lease {
     place: Place,
     windows: [u32; PARKS],
     probes: [bool; PARKS],
+    /// The generations of the two breakers, and whether this lease is a breaker's probe.
+    generations: [u32; 2],
+    trials: [bool; 2],
 }
 
 /// Blame that waits for proof: a refusal by a key that may have been the request's own fault.
@@ -45,7 +49,9 @@ impl Lease {
             windows[index] = park.window();
             probes[index] = park.take_probe(now);
         }
-        Self { shared: shared.clone(), plan, place, windows, probes }
+        let generations = candidate.breakers.each_ref().map(|breaker| breaker.generation());
+        let trials = candidate.breakers.each_ref().map(|breaker| breaker.take_probe(now));
+        Self { shared: shared.clone(), plan, place, windows, probes, generations, trials }
     }
 
     /// The key and its backend.
@@ -60,10 +66,15 @@ impl Lease {
         &self.plan
     }
 
-    /// Upstream answered well: every probe this lease held is passed, and those who wait for it may go.
-    pub fn absolve(&mut self) {
+    /// Upstream answered well at `now`: every probe this lease held is passed, and those who wait for it may go.
+    pub fn absolve(&mut self, now: Moment) {
         let mut opened = false;
-        for (index, park) in parks(self.plan_candidate()).enumerate() {
+        let settings = &self.shared.breaker();
+        for (breaker, generation) in self.candidate().breakers.iter().zip(self.generations) {
+            opened |= breaker.succeeded(now, generation, settings);
+        }
+        self.trials = [false; 2];
+        for (index, park) in parks(self.candidate()).enumerate() {
             if self.probes[index] {
                 park.absolve(self.windows[index]);
                 opened = true;
@@ -75,9 +86,15 @@ impl Lease {
         }
     }
 
-    /// Parks what `fault` blames. Returns until when, or `None` where nothing new is parked.
-    pub fn blame(&self, fault: &Fault, now: Moment) -> Option<Moment> {
+    /// Gives the breakers their sample and parks what `fault` blames. Returns until when, or `None` where nothing new is
+    /// parked.
+    pub fn blame(&mut self, fault: &Fault, now: Moment) -> Option<Moment> {
+        self.sample(fault, now);
         let (index, verdict) = self.sentence(fault)?;
+        // While a breaker is open its keys are not parked: the breaker already keeps calls away.
+        if fault.blame() == Blame::Capacity && self.is_broken(now) {
+            return None;
+        }
         let park = parks(self.candidate()).nth(index)?;
         park.sentence(now, self.windows[index], verdict, self.shared.chance.fraction())
     }
@@ -94,6 +111,38 @@ impl Lease {
     pub fn carry_out(&self, deferred: &Deferred, now: Moment) {
         let Deferred { park, window, verdict } = deferred;
         park.sentence(now, *window, *verdict, self.shared.chance.fraction());
+    }
+
+    fn sample(&mut self, fault: &Fault, now: Moment) {
+        let (index, backend_itself) = match fault.blame() {
+            Blame::Capacity | Blame::BackendModel => (0, false),
+            Blame::Backend => (1, true),
+            Blame::Caller | Blame::Key | Blame::Group | Blame::GroupClass | Blame::Model | Blame::Nobody => {
+                return;
+            }
+        };
+        let candidate = self.candidate();
+        let witness = Witness {
+            generation: self.generations[index],
+            key: candidate.seat.id.generation,
+            keys: candidate.upstream.keys.len(),
+            backend_itself,
+            overload: fault.blame() == Blame::Capacity,
+        };
+        let (settings, jitter) = (self.shared.breaker(), self.shared.chance.fraction());
+        let opened = candidate.breakers[index].failed(now, witness, &settings, jitter);
+        if opened {
+            tracing::warn!(
+                backend = %candidate.upstream.settings.name,
+                model = (index == 0).then_some(&*candidate.upstream_model),
+                cause = fault.kind.name(),
+                "a circuit breaker opened"
+            );
+        }
+    }
+
+    fn is_broken(&self, now: Moment) -> bool {
+        self.candidate().breakers.iter().any(|breaker| breaker.gate(now) != Gate::Open)
     }
 
     /// Which park a fault goes to and for how long; `None` where it parks nothing.
@@ -122,20 +171,22 @@ impl Lease {
         let mut others = self.plan.tiers.iter().flatten().map(|candidate| &candidate.missing);
         !others.any(|park| !Arc::ptr_eq(park, own) && park.notice().is_none())
     }
-
-    fn plan_candidate(&self) -> &Candidate {
-        &self.plan.tiers[self.place.tier][self.place.index]
-    }
 }
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        let candidate = self.plan_candidate();
+        let candidate = self.candidate();
         candidate.seat.health.in_flight.fetch_sub(1, Relaxed);
         let mut freed = false;
         for (index, park) in parks(candidate).enumerate() {
             if self.probes[index] {
                 park.release_probe(self.windows[index]);
+                freed = true;
+            }
+        }
+        for (index, breaker) in candidate.breakers.iter().enumerate() {
+            if self.trials[index] {
+                breaker.release_probe(self.generations[index]);
                 freed = true;
             }
         }

@@ -1,9 +1,10 @@
 //! The pool: which key serves a call.
 //!
 //! [`Pool::lease`] chooses and takes in one step, so that concurrent calls never all pick the same key from the same reading.
-//! [`Pool::wait`] waits for the moment a key frees. Settings come as snapshots ([`table::Table`]), state is kept by id
+//! [`Pool::bell`] wakes those who wait when something changes. Settings come as snapshots ([`table::Table`]), state is kept by id
 //! ([`health::States`]), decisions are pure ([`choose`], [`park`]).
 
+pub mod breaker;
 pub mod choose;
 pub mod class;
 pub mod health;
@@ -14,11 +15,11 @@ pub mod waiting;
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, Guard};
 
 use crate::chance::Chance;
 use crate::clock::{Clock, Moment};
-use crate::config::checked::Settings;
+use crate::config::checked::{self, Settings};
 
 pub use choose::{Avoid, Cause, Shortage};
 pub use lease::{Deferred, Lease};
@@ -32,6 +33,7 @@ pub struct Shared {
     /// Jitter.
     pub chance: Chance,
     waiting: Arc<Waiting>,
+    breaker: ArcSwap<checked::Breaker>,
     /// Counts leases; locked around choosing and taking, so that both are one step.
     uses: Mutex<u64>,
 }
@@ -40,6 +42,10 @@ impl Shared {
     /// Something changed that may let a waiting call go.
     pub fn changed(&self) {
         self.waiting.bell.notify_waiters();
+    }
+
+    fn breaker(&self) -> Guard<Arc<checked::Breaker>> {
+        self.breaker.load()
     }
 }
 
@@ -56,13 +62,15 @@ impl Pool {
     #[must_use]
     pub fn new(settings: Arc<Settings>, clock: Clock, chance: Chance) -> Self {
         let states = States::default();
+        let breaker = ArcSwap::from_pointee(settings.breaker.clone());
         let table = Table::build(settings, &states);
-        let shared = Arc::new(Shared { chance, waiting: Arc::default(), uses: Mutex::new(0) });
+        let shared = Arc::new(Shared { chance, waiting: Arc::default(), breaker, uses: Mutex::new(0) });
         Self { clock, shared, states, table: ArcSwap::new(table) }
     }
 
     /// Swaps the settings; state is kept by id.
     pub fn reload(&self, settings: Arc<Settings>) {
+        self.shared.breaker.store(Arc::new(settings.breaker.clone()));
         self.table.store(Table::build(settings, &self.states));
         self.shared.changed();
     }

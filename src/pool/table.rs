@@ -11,8 +11,9 @@ use headgate_providers::anthropic::Anthropic;
 use headgate_providers::{Credential as WireCredential, Provider};
 use sha2::{Digest as _, Sha256};
 
+use super::breaker::Breaker;
 use super::class::model_class;
-use super::health::{Group, Health, KeyId, States};
+use super::health::{BackendState, Group, Health, KeyId, States};
 use super::park::Park;
 use crate::config::checked::{
     AuthScheme, Backend, Credential, Key, ModelPattern, ProviderSettings, Route, Settings, Target,
@@ -29,6 +30,8 @@ pub struct Upstream {
     pub provider: Option<Arc<dyn Provider>>,
     /// Its keys.
     pub keys: Vec<Arc<Seat>>,
+    /// Its breakers, across snapshots.
+    pub state: Arc<BackendState>,
 }
 
 /// A key of this snapshot with its state.
@@ -56,6 +59,8 @@ pub struct Candidate {
     pub seat: Arc<Seat>,
     /// The parks that concern it, by [`Scope`].
     pub parks: [Arc<Park>; 4],
+    /// The breakers of its backend: with this model, and of its connections.
+    pub breakers: [Arc<Breaker>; 2],
     /// The park of the model where upstream said it is missing.
     pub missing: Arc<Park>,
     /// Upstream's name for the model.
@@ -109,7 +114,8 @@ impl Table {
             .iter()
             .flat_map(|up| up.keys.iter().map(|seat| (up.settings.name.clone(), seat.group_name.clone())))
             .collect();
-        states.retain(&keys, &groups);
+        let backends: Vec<&str> = upstreams.iter().map(|up| up.settings.name.as_str()).collect();
+        states.retain(&keys, &groups, &backends);
         Arc::new(Self { settings, upstreams, plans: RwLock::default() })
     }
 
@@ -186,6 +192,7 @@ impl Table {
                     seat.group.park.clone(),
                     seat.group.class(&class),
                 ],
+                breakers: [up.state.model(&upstream_model), up.state.connections.clone()],
                 missing: seat.group.missing(&upstream_model),
                 upstream_model: upstream_model.clone(),
                 class,
@@ -208,7 +215,8 @@ fn upstream(backend: &Arc<Backend>, states: &States) -> Upstream {
         let (weight, group_name) = (key.weight, key.limit_group.clone());
         Arc::new(Seat { id, weight, group_name, credential, health, group })
     };
-    Upstream { settings: backend.clone(), provider, keys: backend.keys.iter().map(seat).collect() }
+    let keys = backend.keys.iter().map(seat).collect();
+    Upstream { settings: backend.clone(), provider, keys, state: states.backend(&backend.name) }
 }
 
 fn wire_credential(auth: AuthScheme, credential: &Credential) -> WireCredential {

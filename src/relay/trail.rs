@@ -2,6 +2,7 @@
 //!
 //! Pure: faults, shortages and the time go in, a [`Verdict`] comes out.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use headgate_providers::{Blame, Fault, FaultKind};
@@ -9,8 +10,9 @@ use headgate_providers::{Blame, Fault, FaultKind};
 use crate::call::{Call, Fallback};
 use crate::clock::Moment;
 use crate::config::checked::Relay;
-use crate::failure::Failure;
-use crate::pool::{Avoid, Deferred, Lease, Shortage};
+use crate::failure::{Failure, FailureKind};
+use crate::pool::{Avoid, Cause, Deferred, Lease, Plan, Shortage, choose};
+use crate::relay::retry_budget::RetryBudget;
 
 /// What follows.
 #[derive(Debug)]
@@ -31,7 +33,8 @@ pub struct Trail {
     pub attempts: u32,
     /// Until when a tier that is short is waited for; set at the first shortage.
     spill_until: Option<Moment>,
-    spill_after: Duration,
+    /// Who may serve the call; a reload during a wait replaces it.
+    pub plan: Arc<Plan>,
     patience_until: Moment,
     deadline: Moment,
     key_attempts: u32,
@@ -45,14 +48,14 @@ pub struct Trail {
 impl Trail {
     /// A call that has tried nothing.
     #[must_use]
-    pub fn new(call: &Call, spill_after: Duration) -> Self {
+    pub fn new(call: &Call, plan: Arc<Plan>) -> Self {
         let first_tier_only = call.fallback == Fallback::FirstTier;
         Self {
             avoid: Avoid { first_tier_only, ..Avoid::default() },
             attempts: 0,
             spill_until: None,
-            spill_after,
-            patience_until: call.patience_until,
+            plan,
+            patience_until: call.patience_until.min(call.deadline),
             deadline: call.deadline,
             key_attempts: 0,
             other_attempts: 0,
@@ -66,34 +69,50 @@ impl Trail {
     /// Until when later tiers are not asked while an earlier one is only short.
     #[must_use]
     pub fn spill_until(&self, now: Moment) -> Moment {
-        self.spill_until.unwrap_or(now + self.spill_after).min(self.patience_until)
+        self.spill_until.unwrap_or(now + self.plan.spill_after).min(self.patience_until)
     }
 
     /// Nothing can be leased at `now`: wait for it or give up.
     pub fn short(&mut self, shortage: &Shortage, now: Moment) -> Verdict {
-        let spill_until = *self.spill_until.get_or_insert(now + self.spill_after);
+        let spill_until = *self.spill_until.get_or_insert(now + self.plan.spill_after);
         let patient = now < self.patience_until;
         let reachable = shortage.free_at.is_some_and(|free_at| free_at <= self.patience_until);
         if patient && (reachable || shortage.probing) {
+            // Behind the wait their parks are over, and with them what spoke against the groups.
+            self.avoid.groups.clear();
             let until = shortage.free_at.unwrap_or(self.patience_until).min(self.patience_until);
             return Verdict::Wait(if now < spill_until { until.min(spill_until) } else { until });
         }
-        let free_after = if shortage.probing && shortage.free_at.is_none() {
-            Some(Duration::ZERO)
-        } else {
-            shortage.free_at.map(|free_at| free_at.since(now))
-        };
+        let free_after = self.free_after(now);
         Verdict::Stop(match self.last.take() {
             Some(fault) => Failure::from_fault(fault, free_after),
-            None => Failure::from_shortage(shortage, free_after),
+            None => without_attempt(shortage.cause, free_after),
         })
     }
 
+    /// How long until any key of the plan can serve a new call; `None` where none ever can.
+    fn free_after(&self, now: Moment) -> Option<Duration> {
+        let fresh = Avoid { first_tier_only: self.avoid.first_tier_only, ..Avoid::default() };
+        match choose::choose(&self.plan, &fresh, now, now) {
+            Ok(_) => Some(Duration::ZERO),
+            Err(Shortage { free_at: Some(free_at), .. }) => Some(free_at.since(now)),
+            Err(Shortage { probing, .. }) => probing.then_some(Duration::ZERO),
+        }
+    }
+
     /// An attempt under `lease` met `fault` at `now`: blame, then go on or stop.
-    pub fn judge(&mut self, lease: &Lease, fault: Fault, now: Moment, bounds: &Relay) -> Verdict {
+    pub fn judge(
+        &mut self,
+        lease: &mut Lease,
+        fault: Fault,
+        now: Moment,
+        (bounds, budget): (&Relay, &RetryBudget),
+    ) -> Verdict {
         self.attempts += 1;
         let parked = self.blame(lease, &fault, now);
-        self.avoid.tried.push((lease.candidate().seat.health.clone(), parked));
+        // What refused this very request will not take it seconds later: no park of a key or group makes it worth a wait.
+        let again = parked.filter(|_| !matches!(fault.blame(), Blame::Key | Blame::Group));
+        self.avoid.tried.push((lease.candidate().seat.health.clone(), again));
         self.avoid_after(lease, &fault);
         let stop = match fault.blame() {
             Blame::Caller => true,
@@ -103,8 +122,10 @@ impl Trail {
             }
             Blame::Capacity | Blame::BackendModel | Blame::Backend => {
                 self.other_attempts += 1;
-                self.other_attempts >= bounds.max_attempts
+                self.other_attempts >= bounds.max_attempts || !budget.spend(now, bounds)
             }
+            // Nothing has moved the conversation yet, so the signature was the caller's own.
+            Blame::Nobody if fault.kind == FaultKind::SignatureRefused => true,
             Blame::Nobody => {
                 self.other_attempts += 1;
                 let again = fault.kind != FaultKind::UploadRefused || !self.upload_refused;
@@ -113,7 +134,7 @@ impl Trail {
             }
         };
         if stop || now >= self.deadline {
-            return Verdict::Stop(Failure::from_fault(fault, parked.map(|until| until.since(now))));
+            return Verdict::Stop(Failure::from_fault(fault, self.free_after(now)));
         }
         self.last = Some(fault);
         Verdict::Next
@@ -129,7 +150,7 @@ impl Trail {
 
     /// Parks what the fault blames. Of a call's refusals (401, 402, 403, credit) only the first parks at once: a poisoned
     /// request must not empty the pool.
-    fn blame(&mut self, lease: &Lease, fault: &Fault, now: Moment) -> Option<Moment> {
+    fn blame(&mut self, lease: &mut Lease, fault: &Fault, now: Moment) -> Option<Moment> {
         if is_refusal(fault.kind) {
             self.refusals += 1;
             if self.refusals > 1 {
@@ -161,6 +182,22 @@ impl Trail {
             self.avoid.excluded.push(candidate.upstream.clone());
         }
     }
+}
+
+/// The ending of a call that could make no attempt.
+fn without_attempt(cause: Cause, free_after: Option<Duration>) -> Failure {
+    let (kind, message) = match cause {
+        Cause::RateLimited => return Failure::rate_limited(None, free_after),
+        Cause::Overloaded => {
+            (FailureKind::Overloaded, "All upstreams are overloaded. Please try again later.")
+        }
+        Cause::Broken => (FailureKind::Unavailable, "All upstreams are failing at the moment."),
+        Cause::Parked | Cause::Tried => {
+            (FailureKind::Unavailable, "No upstream credential can serve this request at the moment.")
+        }
+        Cause::NoKey => (FailureKind::Unavailable, "No upstream credential is configured for this model."),
+    };
+    Failure::new(kind, message).after(free_after)
 }
 
 fn is_refusal(kind: FaultKind) -> bool {

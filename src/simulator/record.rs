@@ -126,6 +126,23 @@ impl Book {
         Stats { uptime_ms: self.now_ms(), ..self.pages().stats.clone() }
     }
 
+    /// What is counted of each key, without the moments of its requests.
+    pub fn key_stats(&self) -> Vec<KeyStats> {
+        let pages = self.pages();
+        let count = |key: &KeyStats| KeyStats {
+            name: key.name.clone(),
+            organization: key.organization.clone(),
+            digest: key.digest.clone(),
+            last4: key.last4.clone(),
+            requests: key.requests,
+            in_flight: key.in_flight,
+            outcomes: key.outcomes.clone(),
+            endings: key.endings.clone(),
+            received_ms: VecDeque::new(),
+        };
+        pages.stats.keys.iter().map(count).collect()
+    }
+
     /// The requests that are still kept, oldest first.
     pub fn requests(&self) -> Vec<Recorded> {
         self.pages().ring.iter().cloned().collect()

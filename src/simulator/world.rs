@@ -211,6 +211,11 @@ impl Control {
         self.world.book.stats()
     }
 
+    /// What is counted of each key, without the moments of its requests.
+    pub fn key_stats(&self) -> Vec<KeyStats> {
+        self.world.book.key_stats()
+    }
+
     /// The requests that are still kept, oldest first.
     pub fn requests(&self) -> Vec<Recorded> {
         self.world.book.requests()

@@ -37,12 +37,17 @@ pub(super) fn classify(head: &WireHead, body: &Bytes, wall: Option<SystemTime>) 
 }
 
 /// Classifies an error that stands inside a 200: by the status its type would have had. Waits are counted from the answer's own
-/// `date`, since decoders have no clock; limits in the head of a 200 say nothing of this failure.
+/// `date`, since decoders have no clock; limits in the head of a 200 say nothing of this failure, and its content type is not that of the
+/// report.
 pub(super) fn in_answer(head: &WireHead, body: &[u8]) -> Fault {
     let report = Report::read(body);
     let wall = head.headers.get("date").and_then(|date| httpdate::parse_http_date(date).ok());
     let mut headers = head.headers.clone();
-    headers.retain(|name| !name.starts_with("anthropic-ratelimit-") && !name.starts_with("retry-after"));
+    // The body that goes with this is the error's JSON, not the event stream it may have stood in.
+    headers.retain(|name| {
+        !["anthropic-ratelimit-", "retry-after", "content-"].iter().any(|it| name.starts_with(it))
+    });
+    headers.push("content-type", Bytes::from_static(b"application/json"));
     let status = status_for_error_type(&report.error_type).unwrap_or(500);
     classify(&WireHead { status, headers }, &Bytes::copy_from_slice(body), wall)
 }
@@ -186,8 +191,10 @@ fn stated(
         let from = |moment: Option<SystemTime>, source| {
             retry_after::until(moment?, wall?).map(|after| Stated { after, source })
         };
-        let reset = retry_after::reset(&head.headers, dimension, wall)
-            .filter(|_| dimension != Some(Dimension::Spend));
+        // Resets of per-minute buckets say nothing of a quota; an account's window does.
+        let window =
+            dimension != Some(Dimension::Spend) && head.headers.has("anthropic-ratelimit-unified-reset");
+        let reset = if window { retry_after::reset(&head.headers, dimension, wall) } else { None };
         let named = from(report.moment(), Source::Message).or(told).or(reset);
         let calendar =
             if kind == FaultKind::Quota { dimension.and_then(|it| renewal(it, wall?)) } else { None };
@@ -228,6 +235,8 @@ fn detail(status: u16, report: &Report) -> String {
         detail.push_str(": ");
         detail.push_str(&line);
     }
+    // Upstream's text goes to the operator's terminal: nothing in it may steer one or begin a line of its own.
+    detail.retain(|letter| !letter.is_control());
     detail
 }
 

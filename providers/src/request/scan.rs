@@ -50,6 +50,22 @@ impl From<Flaw> for ScanError {
     }
 }
 
+/// Where the parts of a body stand that a prompt cache is keyed by, in the order in which upstream renders them (Messages API,
+/// "Prompt caching": tools, system, messages).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Prefix {
+    /// The value of `tools`.
+    pub tools: Option<Range<usize>>,
+    /// The value of `system`.
+    pub system: Option<Range<usize>>,
+    /// The first entry of `messages`.
+    pub first_turn: Option<Range<usize>>,
+    /// How many entries `messages` has.
+    pub turns: usize,
+    /// Whether `"cache_control"` stands somewhere. A string value of that text counts too: this only ever states a preference.
+    pub cache_control: bool,
+}
+
 /// Validates a whole body and reads its outline. Containers may nest `max_depth` deep, the body's own object included.
 ///
 /// Non-integer or oversized `max_tokens` and a `user_id` that is no text are left to upstream (`None`).
@@ -57,6 +73,22 @@ impl From<Flaw> for ScanError {
 /// # Errors
 /// A body that is not one JSON object, a missing or wrong `model`, a wrong `stream`, a repeated key.
 pub fn scan(body: &[u8], max_depth: usize) -> Result<Outline, ScanError> {
+    read(body, max_depth)?.outline()
+}
+
+/// [`scan`], in the same pass telling what a conversation is known by.
+///
+/// # Errors
+/// As [`scan`].
+pub fn scan_with_prefix(body: &[u8], max_depth: usize) -> Result<(Outline, Prefix), ScanError> {
+    let mut facts = read(body, max_depth)?;
+    let mut prefix = std::mem::take(&mut facts.prefix);
+    let outline = facts.outline()?;
+    prefix.cache_control = memchr::memmem::find(body, b"\"cache_control\"").is_some();
+    Ok((outline, prefix))
+}
+
+fn read(body: &[u8], max_depth: usize) -> Result<Facts, ScanError> {
     let mut cursor = Cursor::new(body, max_depth)?;
     if cursor.peek().is_some_and(|byte| byte != b'{') {
         cursor.value()?;
@@ -76,7 +108,7 @@ pub fn scan(body: &[u8], max_depth: usize) -> Result<Outline, ScanError> {
         facts.read(place.map(|place| ONCE[place]), cursor)
     })?;
     cursor.finish()?;
-    facts.outline()
+    Ok(facts)
 }
 
 const REPEATED: &str = "Field given more than once";
@@ -87,6 +119,7 @@ struct Facts {
     stream: bool,
     max_tokens: Option<u64>,
     user_id: Option<String>,
+    prefix: Prefix,
     /// The first thing wrong with a field; that a body is no JSON at all goes before it.
     complaint: Option<String>,
 }
@@ -126,7 +159,17 @@ impl Facts {
                 self.max_tokens = cursor.slice(span).parse().ok();
                 Ok(())
             }
-            Some(_) | None => cursor.value().map(|_| ()),
+            Some("messages") if cursor.peek() == Some(b'[') => self.read_messages(cursor),
+            Some(field) => {
+                let span = cursor.value()?;
+                match field {
+                    "tools" => self.prefix.tools = Some(span),
+                    "system" => self.prefix.system = Some(span),
+                    _ => {}
+                }
+                Ok(())
+            }
+            None => cursor.value().map(|_| ()),
         }
     }
 
@@ -140,6 +183,15 @@ impl Facts {
             None => self.complain("model", "Input should be a valid string"),
         }
         Ok(())
+    }
+
+    fn read_messages(&mut self, cursor: &mut Cursor<'_>) -> Result<(), Flaw> {
+        cursor.elements(|cursor| {
+            let span = cursor.value()?;
+            self.prefix.turns += 1;
+            self.prefix.first_turn.get_or_insert(span);
+            Ok(())
+        })
     }
 
     fn read_metadata(&mut self, cursor: &mut Cursor<'_>) -> Result<(), Flaw> {

@@ -13,23 +13,27 @@ use crate::config::checked::{
 use crate::config::raw::{self, Provider};
 use crate::config::reference::Reference;
 
-/// Clocks and parking times by provider, and the environment's proxy.
+/// Clocks and parking times by provider.
 pub struct Base {
     anthropic: (Deadlines, Park),
     bedrock: (Deadlines, Park),
     vertex: (Deadlines, Park),
     openai: (Deadlines, Park),
-    proxy: Option<(&'static str, Result<Proxy, &'static str>)>,
 }
 
 impl Base {
     /// Lays `providers` over the global sections.
-    pub fn new(raw: &raw::Providers, deadlines: Deadlines, park: Park, findings: &mut Findings<'_>) -> Self {
+    pub fn new(
+        raw: &raw::Providers,
+        deadlines: &Deadlines,
+        park: &Park,
+        findings: &mut Findings<'_>,
+    ) -> Self {
         let mut over = |name: &str, raw: &raw::ProviderDefaults| {
             let path = format!("providers.{name}");
             (
-                sections::deadlines(&format!("{path}.deadlines"), &raw.deadlines, &deadlines, findings),
-                sections::park(&format!("{path}.park"), &raw.park, &park, findings),
+                sections::deadlines(&format!("{path}.deadlines"), &raw.deadlines, deadlines, findings),
+                sections::park(&format!("{path}.park"), &raw.park, park, findings),
             )
         };
         Self {
@@ -37,7 +41,6 @@ impl Base {
             bedrock: over("bedrock", &raw.bedrock),
             vertex: over("vertex", &raw.vertex),
             openai: over("openai", &raw.openai),
-            proxy: url::environment_proxy(findings.env),
         }
     }
 
@@ -51,7 +54,7 @@ impl Base {
     }
 }
 
-/// `backends`; one whose provider is missing is left out, after saying so.
+/// `backends`.
 pub fn backends(raw: &[raw::Backend], base: &Base, findings: &mut Findings<'_>) -> Vec<Arc<Backend>> {
     let mut names = BTreeSet::new();
     let mut seen = keys::Seen::default();
@@ -59,56 +62,62 @@ pub fn backends(raw: &[raw::Backend], base: &Base, findings: &mut Findings<'_>) 
     for (index, raw) in raw.iter().enumerate() {
         let path = format!("backends[{index}]");
         let name = findings.name(&format!("{path}.name"), raw.name.as_deref(), &mut names);
+        let mut backend = backend(&path, raw, base, findings);
+        backend.name = name;
         if raw.provider.is_none() {
-            findings.wrong(
-                format!("{path}.provider"),
-                "is missing, expected anthropic, bedrock, vertex or openai",
-            );
-        }
-        // A backend without a provider is judged as the strictest would be least: only what all have in common counts.
-        let provider = raw.provider.unwrap_or(Provider::Anthropic);
-        let (deadlines, park) = base.of(provider);
-        let settings = provider_settings(&path, raw, provider, findings);
-        let base_url = base_url(&path, raw, provider, findings);
-        let auth = raw.auth.unwrap_or(match provider {
-            Provider::Anthropic => AuthScheme::XApiKey,
-            Provider::Bedrock | Provider::Vertex | Provider::OpenAi => AuthScheme::Bearer,
-        });
-        let mut groups = keys::groups(&path, &raw.limit_groups, findings);
-        let place = keys::Place { path: &path, provider, auth };
-        let keys = if raw.provider.is_some() {
-            keys::keys(&place, &raw.keys, &mut groups, (&mut seen, findings))
-        } else {
-            Vec::new()
-        };
-        if raw.provider.is_some() && raw.keys.is_empty() {
+            let text = "is missing, expected anthropic, bedrock, vertex or openai";
+            findings.wrong(format!("{path}.provider"), text);
+        } else if raw.keys.is_empty() {
             findings.warn(&path, "has no keys: it serves nothing");
+        } else {
+            let groups = std::mem::take(&mut backend.limit_groups);
+            let mut place = keys::Place { path: &path, provider: provider(raw), auth: backend.auth, groups };
+            backend.keys = keys::keys(&mut place, &raw.keys, &mut seen, findings);
+            backend.limit_groups = place.groups;
         }
-        let proxy = proxy(&path, raw.proxy.as_ref(), (&base_url, &settings, base), findings);
-        backends.push(Arc::new(Backend {
-            name,
-            provider: settings,
-            base_url,
-            auth,
-            headers: headers(&path, &raw.headers, auth, findings),
-            proxy,
-            ca_pem: raw.ca_file.as_ref().and_then(|file| roots(&path, file, findings)),
-            drain_on_disconnect: raw.drain_on_disconnect,
-            deadlines: sections::deadlines(&format!("{path}.deadlines"), &raw.deadlines, deadlines, findings),
-            park: sections::park(&format!("{path}.park"), &raw.park, park, findings),
-            limit_groups: groups,
-            keys,
-        }));
+        backends.push(Arc::new(backend));
     }
     backends
 }
 
-fn provider_settings(
-    path: &str,
-    raw: &raw::Backend,
-    provider: Provider,
-    findings: &mut Findings<'_>,
-) -> ProviderSettings {
+/// The dialect; where it is missing, which is reported, the plainest one, so that the rest can be judged.
+fn provider(raw: &raw::Backend) -> Provider {
+    raw.provider.unwrap_or(Provider::Anthropic)
+}
+
+/// Everything but the name and the keys.
+fn backend(path: &str, raw: &raw::Backend, base: &Base, findings: &mut Findings<'_>) -> Backend {
+    let (deadlines, park) = base.of(provider(raw));
+    let settings = provider_settings(path, raw, findings);
+    let base_url = base_url(path, raw, findings);
+    let address = base_url.clone().unwrap_or_else(|| BaseUrl {
+        https: true,
+        host: own_host(&settings),
+        port: 443,
+        path: String::new(),
+    });
+    let auth = raw.auth.unwrap_or(match provider(raw) {
+        Provider::Anthropic => AuthScheme::XApiKey,
+        Provider::Bedrock | Provider::Vertex | Provider::OpenAi => AuthScheme::Bearer,
+    });
+    Backend {
+        name: String::new(),
+        provider: settings,
+        base_url,
+        auth,
+        headers: headers(path, &raw.headers, auth, findings),
+        proxy: proxy(path, raw.proxy.as_ref(), &address, findings),
+        ca_pem: raw.ca_file.as_ref().and_then(|file| roots(path, file, findings)),
+        drain_on_disconnect: raw.drain_on_disconnect,
+        deadlines: sections::deadlines(&format!("{path}.deadlines"), &raw.deadlines, deadlines, findings),
+        park: sections::park(&format!("{path}.park"), &raw.park, park, findings),
+        limit_groups: keys::groups(path, &raw.limit_groups, findings),
+        keys: Vec::new(),
+    }
+}
+
+fn provider_settings(path: &str, raw: &raw::Backend, findings: &mut Findings<'_>) -> ProviderSettings {
+    let provider = provider(raw);
     let places = [
         ("surface", raw.surface.is_some(), Provider::Bedrock),
         ("region", raw.region.is_some(), Provider::Bedrock),
@@ -144,12 +153,7 @@ fn provider_settings(
     }
 }
 
-fn base_url(
-    path: &str,
-    raw: &raw::Backend,
-    provider: Provider,
-    findings: &mut Findings<'_>,
-) -> Option<BaseUrl> {
+fn base_url(path: &str, raw: &raw::Backend, findings: &mut Findings<'_>) -> Option<BaseUrl> {
     let path = format!("{path}.base_url");
     let url = match url::base_url(raw.base_url.as_ref()?.trim()) {
         Ok(url) => url,
@@ -161,7 +165,8 @@ fn base_url(
     if !url.https && !url::is_loopback(&url.host) {
         findings.warn(&path, "is plain http to another machine: keys and messages travel readable");
     }
-    if provider == Provider::Anthropic && (url.path.ends_with("/v1") || url.path.ends_with("/messages")) {
+    if provider(raw) == Provider::Anthropic && (url.path.ends_with("/v1") || url.path.ends_with("/messages"))
+    {
         findings.warn(&path, "ends in a part of the API's own path, to which /v1/messages is added");
     }
     Some(url)
@@ -188,30 +193,22 @@ fn own_host(settings: &ProviderSettings) -> String {
 fn proxy(
     path: &str,
     own: Option<&Reference>,
-    (url, settings, base): (&Option<BaseUrl>, &ProviderSettings, &Base),
+    upstream: &BaseUrl,
     findings: &mut Findings<'_>,
 ) -> Option<Proxy> {
-    let (path, parsed) = match own {
-        Some(reference) => {
-            let path = format!("{path}.proxy");
-            let text = findings.open_text(&path, reference)?;
-            if text.expose() == "none" {
-                return None;
-            }
-            let parsed = url::proxy(text.expose());
-            (path, parsed)
+    let path = format!("{path}.proxy");
+    let (path, parsed) = if let Some(reference) = own {
+        let text = findings.open_text(&path, reference)?;
+        if text.expose() == "none" {
+            return None;
         }
-        None => {
-            let (variable, parsed) = base.proxy.as_ref()?;
-            let (https, host, port) = match url {
-                Some(url) => (url.https, url.host.clone(), url.port),
-                None => (true, own_host(settings), 443),
-            };
-            if !https || url::goes_direct(findings.env, &host, port) {
-                return None;
-            }
-            (format!("{path}.proxy (from {variable})"), parsed.clone())
+        (path, url::proxy(text.expose()))
+    } else {
+        if !upstream.https || url::goes_direct(findings.env, &upstream.host, upstream.port) {
+            return None;
         }
+        let (variable, parsed) = url::environment_proxy(findings.env)?;
+        (format!("{path} (from {variable})"), parsed)
     };
     parsed.map_err(|text| findings.wrong(path, text)).ok()
 }
@@ -275,6 +272,7 @@ fn headers(
 
 fn roots(path: &str, file: &str, findings: &mut Findings<'_>) -> Option<Vec<u8>> {
     let path = format!("{path}.ca_file");
+    findings.files.insert(file.into());
     match std::fs::read(file) {
         Ok(pem) => pem::certificates(&path, &pem, findings).map(|_| pem),
         Err(error) => {

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::fmt::Display;
 use std::ops::RangeInclusive;
+use std::path::PathBuf;
 
 use headgate_providers::Secret;
 
@@ -30,6 +31,8 @@ pub struct Findings<'a> {
     pub warnings: Vec<String>,
     /// References, in the order of the options.
     pub references: Vec<Outcome>,
+    /// Files that options refer to.
+    pub files: BTreeSet<PathBuf>,
     /// Options that could not be read at all: nothing more is said about them or what they hold.
     unread: Vec<String>,
 }
@@ -37,11 +40,8 @@ pub struct Findings<'a> {
 impl<'a> Findings<'a> {
     /// Begins with the problems of reading the shape.
     pub fn new(env: &'a Environment, problems: Vec<Problem>) -> Self {
-        let unread = problems
-            .iter()
-            .map(|problem| problem.option.split(' ').next().unwrap_or("").to_owned())
-            .collect();
-        Self { env, problems, warnings: Vec::new(), references: Vec::new(), unread }
+        let unread = problems.iter().map(|problem| problem.option.clone()).collect();
+        Self { env, problems, warnings: Vec::new(), references: Vec::new(), files: BTreeSet::new(), unread }
     }
 
     /// Notes a problem at the option `path`.
@@ -53,6 +53,14 @@ impl<'a> Findings<'a> {
         };
         if !self.unread.iter().any(below) {
             self.problems.push(Problem::new(path, text));
+        }
+    }
+
+    /// Notes what is wrong with a table as a whole, unless a part of it could not be read: that would explain it.
+    pub fn wrong_whole(&mut self, path: &str, text: impl Into<String>) {
+        let part = |unread: &String| unread.strip_prefix(path).is_some_and(|rest| rest.starts_with('.'));
+        if !self.unread.iter().any(part) {
+            self.wrong(path, text);
         }
     }
 
@@ -194,6 +202,9 @@ impl<'a> Findings<'a> {
     }
 
     fn note(&mut self, path: &str, reference: &Reference, state: &'static str) {
+        if let Reference::File(file) = reference {
+            self.files.insert(file.into());
+        }
         if !matches!(reference, Reference::Plain(_)) {
             self.references.push(Outcome { option: path.to_owned(), source: reference.to_string(), state });
         }

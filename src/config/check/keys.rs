@@ -15,6 +15,8 @@ pub struct Place<'a> {
     pub provider: Provider,
     /// How plain secrets are presented.
     pub auth: AuthScheme,
+    /// Its limit groups; a key that names none adds one of its own.
+    pub groups: Vec<LimitGroup>,
 }
 
 /// What all backends' keys share.
@@ -59,14 +61,14 @@ fn group_limit(path: &str, raw: &raw::GroupLimit, findings: &mut Findings<'_>) -
     }
 }
 
-/// `backends[].keys`; a key that names no group gets one of its own, added to `groups`.
+/// `backends[].keys`.
 pub fn keys(
-    place: &Place<'_>,
+    place: &mut Place<'_>,
     raw: &[raw::Key],
-    groups: &mut Vec<LimitGroup>,
-    (seen, findings): (&mut Seen, &mut Findings<'_>),
+    seen: &mut Seen,
+    findings: &mut Findings<'_>,
 ) -> Vec<Key> {
-    let configured: BTreeSet<String> = groups.iter().map(|group| group.name.clone()).collect();
+    let configured: BTreeSet<String> = place.groups.iter().map(|group| group.name.clone()).collect();
     let mut keys = Vec::with_capacity(raw.len());
     for (index, raw) in raw.iter().enumerate() {
         let path = format!("{}.keys[{index}]", place.path);
@@ -85,7 +87,7 @@ pub fn keys(
                         "is missing, and a group has the key's name: write it here, or rename one of the two";
                     findings.wrong(format!("{path}.limit_group"), text);
                 }
-                groups.push(LimitGroup {
+                place.groups.push(LimitGroup {
                     name: name.clone(),
                     limits: Vec::new(),
                     usd_per_month: None,
@@ -146,7 +148,7 @@ fn credential(
     match (place.provider, given.as_slice()) {
         (_, []) => {
             let text = format!("has no credentials, a key of {} needs {expected}", place.provider.as_str());
-            findings.wrong(path, text);
+            findings.wrong_whole(path, text);
             None
         }
         (Provider::Anthropic | Provider::OpenAi, ["secret"]) => {

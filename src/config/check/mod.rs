@@ -24,32 +24,38 @@ use super::raw::Raw;
 
 /// Judges `raw`; what is wrong is left in `findings`, in which case the settings are of no use.
 pub fn settings(raw: &Raw, files: &[PathBuf], findings: &mut Findings<'_>) -> Settings {
-    let auth = tenants::auth(&raw.auth, findings);
-    let tenants = tenants::tenants(&raw.tenants, findings);
     let server = server::server(&raw.server, findings);
-    server::judge_listeners(&server, &auth, tenants.len(), findings);
+    let auth = tenants::auth(&raw.auth, findings);
+    let store = sections::store(&raw.store, findings);
+    let ledger = sections::ledger(&raw.ledger, findings);
+    let relay = sections::relay(&raw.relay, findings);
     let deadlines = sections::deadlines("deadlines", &raw.deadlines, &sections::NO_DEADLINES, findings);
     let park = sections::park("park", &raw.park, &sections::NO_PARK, findings);
-    let base = backends::Base::new(&raw.providers, deadlines.clone(), park.clone(), findings);
+    let breaker = sections::breaker(&raw.breaker, findings);
+    let budget = sections::budget(&raw.budget, findings);
+    let queue = sections::queue(&raw.queue, findings);
+    let base = backends::Base::new(&raw.providers, &deadlines, &park, findings);
     let backends = backends::backends(&raw.backends, &base, findings);
     let routes = routes::routes(&raw.routes, &backends, findings);
-    let store = sections::store(&raw.store, findings);
+    let tenants = tenants::tenants(&raw.tenants, findings);
+    server::judge_listeners(&server, &auth, tenants.len(), findings);
     Settings {
         server,
         auth,
         store,
-        ledger: sections::ledger(&raw.ledger, findings),
-        relay: sections::relay(&raw.relay, findings),
+        ledger,
+        relay,
         deadlines,
         park,
-        breaker: sections::breaker(&raw.breaker, findings),
-        budget: sections::budget(&raw.budget, findings),
-        queue: sections::queue(&raw.queue, findings),
+        breaker,
+        budget,
+        queue,
         log: raw.log,
         backends,
         routes,
         tenants,
         warnings: Vec::new(),
         files: files.to_vec(),
+        referenced: std::mem::take(&mut findings.files).into_iter().collect(),
     }
 }

@@ -20,9 +20,10 @@ pub fn listener(path: &str, raw: &raw::Tls, findings: &mut Findings<'_>) -> Opti
         findings.wrong(key_path, "holds no private key in PEM, expected one (PKCS#8, PKCS#1 or SEC1)");
         return None;
     };
+    let chain = chain?;
     let built = rustls::ServerConfig::builder_with_provider(rustls::crypto::ring::default_provider().into())
         .with_safe_default_protocol_versions()
-        .map(|builder| builder.with_no_client_auth().with_single_cert(chain?, private).ok());
+        .map(|builder| builder.with_no_client_auth().with_single_cert(chain, private).ok());
     if !matches!(built, Ok(Some(_))) {
         findings.wrong(
             path,

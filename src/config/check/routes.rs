@@ -61,8 +61,9 @@ fn targets(
         let backend_path = format!("{path}.backend");
         let name = findings.text(&backend_path, raw.backend.as_deref());
         let place = places.get(name.as_str()).copied();
-        if place.is_none() && !name.is_empty() {
-            let known: Vec<&str> = places.keys().copied().filter(|name| !name.is_empty()).collect();
+        // A backend without a name has been reported, and may be the one that is meant.
+        if place.is_none() && !name.is_empty() && !places.contains_key("") {
+            let known: Vec<&str> = places.keys().copied().collect();
             let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
             findings.wrong(backend_path, format!("no backend is called `{name}`, known are: {known}"));
         }

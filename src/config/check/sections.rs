@@ -94,14 +94,15 @@ pub fn park(
         overloaded: rest("overloaded_ms", over.overloaded_ms, base.overloaded),
         not_ready: rest("not_ready_ms", over.not_ready_ms, base.not_ready),
     };
-    at_least(
-        &format!("{path}.backoff_max_ms"),
-        park.backoff_max,
-        ("backoff_first_ms", park.backoff_first),
-        findings,
-    );
-    let first = ("key_fault_first_ms", park.key_fault_first);
-    at_least(&format!("{path}.key_fault_max_ms"), park.key_fault_max, first, findings);
+    // A pair that is inherited whole has been judged where it was written.
+    if over.backoff_first_ms.or(over.backoff_max_ms).is_some() {
+        let first = ("backoff_first_ms", park.backoff_first);
+        at_least(&format!("{path}.backoff_max_ms"), park.backoff_max, first, findings);
+    }
+    if over.key_fault_first_ms.or(over.key_fault_max_ms).is_some() {
+        let first = ("key_fault_first_ms", park.key_fault_first);
+        at_least(&format!("{path}.key_fault_max_ms"), park.key_fault_max, first, findings);
+    }
     park
 }
 
@@ -119,6 +120,8 @@ pub fn relay(raw: &raw::Relay, findings: &mut Findings<'_>) -> checked::Relay {
     findings.within("relay.max_key_attempts", raw.max_key_attempts, 1..=1000);
     findings.within("relay.max_wait_ms", raw.max_wait_ms, 0..=3_600_000);
     findings.within("relay.retry_budget_percent", raw.retry_budget_percent, 0..=100);
+    findings.within("relay.retry_budget_floor_per_s", raw.retry_budget_floor_per_s, 0..=100_000);
+    findings.within("relay.retry_budget_window_s", raw.retry_budget_window_s, 1..=3600);
     findings.within("relay.hold_ms", raw.hold_ms, 0..=600_000);
     findings.within("relay.retry_after_max_s", raw.retry_after_max_s, 1..=DAY_S);
     findings.within("relay.ping_interval_ms", raw.ping_interval_ms, 100..=600_000);
@@ -130,6 +133,8 @@ pub fn relay(raw: &raw::Relay, findings: &mut Findings<'_>) -> checked::Relay {
         max_key_attempts: raw.max_key_attempts,
         max_wait: Duration::from_millis(raw.max_wait_ms),
         retry_budget_percent: raw.retry_budget_percent,
+        retry_budget_floor_per_s: raw.retry_budget_floor_per_s,
+        retry_budget_window: Duration::from_secs(raw.retry_budget_window_s),
         hold: Duration::from_millis(raw.hold_ms),
         retry_after_max: Duration::from_secs(raw.retry_after_max_s),
         expose_upstream_limits: raw.expose_upstream_limits,

@@ -111,9 +111,9 @@ fn defaults_alone_make_settings() {
         settings.warnings,
         [
             "auth.admin_tokens[0].token: env:HEADGATE_ADMIN_TOKEN is not set: the admin token `ops` is switched off",
+            "store.master_key: env:HEADGATE_MASTER_KEY is not set: the admin API cannot store secrets",
             "server.listen: there are no tenants: whoever reaches this loopback address spends the pool",
             "auth.admin_tokens: none is set: the admin API is off",
-            "store.master_key: env:HEADGATE_MASTER_KEY is not set: the admin API cannot store secrets",
             "backends: there are no keys, so nothing can be served",
         ]
     );

@@ -1,6 +1,11 @@
 //! What the configuration promises.
 
+mod environment;
+mod listeners;
 mod manual;
+mod problems;
+mod secrets;
+mod surface;
 
 use std::path::PathBuf;
 

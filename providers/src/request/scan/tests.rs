@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 use serde::de::IgnoredAny;
 
-use super::scan;
+use super::{Prefix, scan, scan_with_prefix};
 
 fn refusal(body: &str) -> String {
     scan(body.as_bytes(), 64).expect_err(body).message().to_owned()
@@ -19,6 +19,24 @@ fn the_outline_is_read_wherever_it_stands() {
     assert!(outline.stream);
     assert_eq!(outline.max_tokens, Some(1024));
     assert_eq!(outline.user_id.as_deref(), Some("üser-1"));
+}
+
+#[test]
+fn the_prefix_is_what_a_prompt_cache_is_keyed_by() {
+    let body =
+        r#"{"system":"s","messages":[ {"a":[1]} , {"b":2}],"model":"m","tools":[{"cache_control":null}]}"#;
+    let (outline, prefix) = scan_with_prefix(body.as_bytes(), 64).unwrap();
+    assert_eq!(outline.model, "m");
+    let part = |span: Option<std::ops::Range<usize>>| span.map(|span| &body[span]);
+    assert_eq!(part(prefix.tools), Some(r#"[{"cache_control":null}]"#));
+    assert_eq!(part(prefix.system), Some("\"s\""));
+    assert_eq!(part(prefix.first_turn), Some(r#"{"a":[1]}"#));
+    assert_eq!((prefix.turns, prefix.cache_control), (2, true));
+    let bare = scan_with_prefix(br#"{"model":"m","messages":"x \"cache_control\""}"#, 64).unwrap();
+    assert_eq!(bare.1, Prefix::default());
+    assert!(scan_with_prefix(br#"{"model":"m","messages":[1,]}"#, 64).is_err());
+    assert!(scan_with_prefix(br#"{"model":"m","messages":[1 2]}"#, 64).is_err());
+    assert_eq!(scan_with_prefix(br#"{"model":"m","messages":[]}"#, 64).unwrap().1.turns, 0);
 }
 
 #[test]
@@ -91,6 +109,15 @@ fn what_is_no_json_is_refused_with_its_place() {
     }
     let error = scan(b"{\"a\":\"\xff\"}", 64).unwrap_err();
     assert_eq!(error.message(), "The request body is not valid JSON: invalid UTF-8 at byte 6");
+}
+
+#[test]
+fn that_a_body_is_no_json_goes_before_what_is_wrong_with_a_field() {
+    assert_eq!(
+        refusal(r#"{"stream":7,"model":"","a":}"#),
+        "The request body is not valid JSON: expected a value at byte 27"
+    );
+    assert_eq!(refusal(r#"{"stream":7,"model":""}"#), "stream: Input should be a valid boolean");
 }
 
 #[test]
@@ -188,7 +215,7 @@ proptest! {
     #[test]
     fn token_soup_is_judged_as_serde_json_does(
         tokens in proptest::collection::vec(prop::sample::select(vec![
-            "{", "}", "[", "]", ",", ":", "\"a\"", "\"model\"", "\"stream\"", "1", "true", "null", " ", "\"\\u0041\"", "-1.5e3",
+            "{", "}", "[", "]", ",", ":", "\"a\"", "\"model\"", "\"stream\"", "\"messages\"", "1", "true", "null", " ", "\"\\u0041\"", "-1.5e3",
         ]), 0..14),
     ) {
         agree(tokens.concat().as_bytes())?;

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use actix_web::body::BoxBody;
-use actix_web::http::ConnectionType;
+use actix_web::http::{ConnectionType, Version};
 use actix_web::web::{Data, Payload};
 use actix_web::{HttpRequest, HttpResponse};
 use headgate_providers::Operation;
@@ -15,6 +15,7 @@ use super::body::{Held, PingingBody, ReplyBody, hold};
 use super::client::{Links, WireBody};
 use super::ingress::{self, Buffered};
 use super::respond;
+use super::stall::Stalls;
 use crate::call::{Call, RequestId, patience};
 use crate::config::checked::Tenant;
 use crate::failure::{Failure, FailureKind};
@@ -31,6 +32,8 @@ pub struct Edge {
     pub gateway: Arc<Gateway>,
     /// This worker's connections.
     pub links: Links,
+    /// Cuts this worker's stalled HTTP/2 callers.
+    pub stalls: Stalls,
 }
 
 /// `POST /v1/messages`.
@@ -68,13 +71,14 @@ async fn serve(
         Ok(relay) => relay,
         Err(failure) => return respond::failure(gateway, record, &failure, None),
     };
+    let multiplexed = request.version() == Version::HTTP_2;
     drop(request);
     let mut response = run(gateway, relay, record, held, span).await;
     if gateway.drain.has_begun() {
         // The caller's next request goes to a process that stays.
         response.head_mut().set_connection_type(ConnectionType::Close);
     }
-    response
+    if multiplexed { response.map_body(|_, body| edge.stalls.watch(body)) } else { response }
 }
 
 /// Parses the body and finds who may serve it.

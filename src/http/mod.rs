@@ -12,6 +12,7 @@ mod messages;
 mod models;
 mod ops;
 mod respond;
+mod stall;
 pub mod tls;
 mod wire_io;
 
@@ -30,6 +31,7 @@ use crate::gateway::Gateway;
 
 use client::Links;
 use messages::Edge;
+use stall::Stalls;
 
 /// Idle time after which a caller's connection is closed; longer than the front load balancers' usual 60 s.
 const KEEP_ALIVE: Duration = Duration::from_secs(75);
@@ -91,9 +93,9 @@ pub fn bind(gateway: &Arc<Gateway>) -> io::Result<Servers> {
 
     let shared = gateway.clone();
     let data = HttpServer::new(move || {
-        let links = Links::new(shared.clone());
+        let (links, stalls) = (Links::new(shared.clone()), Stalls::start(shared.clone()));
         App::new()
-            .app_data(Data::new(Edge { gateway: shared.clone(), links }))
+            .app_data(Data::new(Edge { gateway: shared.clone(), links, stalls }))
             .app_data(Data::new(shared.clone()))
             .configure(data_routes)
     })

@@ -86,7 +86,7 @@ async fn a_wrong_method_is_told_the_right_one() {
         answer.assert_error(405, "invalid_request_error");
         assert_eq!(answer.header("allow"), Some(allowed), "{method} {path}");
     }
-    let head = format!("HEAD /v1/messages HTTP/1.1\r\nhost: g\r\n\r\n");
+    let head = "HEAD /v1/messages HTTP/1.1\r\nhost: g\r\n\r\n";
     let mut connection = stand.gateway.connect().await;
     connection.send(head.as_bytes()).await;
     assert_eq!(connection.head().await.unwrap().status, 405);

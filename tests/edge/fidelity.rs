@@ -44,14 +44,12 @@ async fn a_mapped_model_is_spliced_in_place() {
 async fn headers_of_the_api_travel_and_those_of_the_caller_do_not() {
     let stand = Stand::new("tenants: [{ name: acme, key: 'value:client-secret-key' }]");
     for version in ["2023-06-01", "2026-10-21"] {
-        let headers = format!(
-            "x-api-key: client-secret-key\r\nauthorization: Bearer client-secret-key\r\ncookie: a=b\r\n\
+        let headers = "x-api-key: client-secret-key\r\nauthorization: Bearer client-secret-key\r\ncookie: a=b\r\n\
              accept-encoding: gzip, br\r\nx-forwarded-for: 10.0.0.1\r\nanthropic-beta: one-2025-01-01\r\n\
              anthropic-beta: two-2025-01-01,three-2025-01-01\r\nx-stainless-timeout: 600\r\n\
              x-headgate-no-fallback: false\r\nproxy-authorization: Basic eA==\r\nte: trailers\r\n\
-             user-agent: probe/1\r\nconnection: keep-alive, x-secret\r\nx-secret: s\r\n"
-        );
-        let sent = post("/v1/messages?beta=true&x=%20y", &headers, &prompt("claude-sonnet-5", "hi", false))
+             user-agent: probe/1\r\nconnection: keep-alive, x-secret\r\nx-secret: s\r\n";
+        let sent = post("/v1/messages?beta=true&x=%20y", headers, &prompt("claude-sonnet-5", "hi", false))
             .replace("2023-06-01", version);
         let answer = stand.gateway.ask(&sent).await;
         assert_eq!(answer.status, 200, "{}", answer.text());

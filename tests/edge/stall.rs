@@ -135,3 +135,37 @@ async fn a_slow_reader_is_served() {
     // The connection is left open on purpose until here.
     reader.stream.shutdown().await.unwrap();
 }
+
+#[test]
+fn a_stalled_http_2_stream_is_cut_and_its_connection_lives_on() {
+    let (runtime, paper) = (tokio::runtime::Runtime::new().unwrap(), super::tls::paper("localhost"));
+    let upstream = runtime.block_on(Endless::start());
+    let yaml = format!(
+        "backends: [{{ name: endless, provider: anthropic, base_url: 'http://{}', \
+         keys: [{{ name: k, secret: 'value:s' }}] }}]\ndeadlines: {{ write_stall_ms: 1000 }}\n\
+         server: {{ tls: {{ cert: 'file:cert.pem', key: 'file:key.pem' }} }}",
+        upstream.address
+    );
+    let gateway = super::stand::Running::start_with(&yaml, super::tls::listener_files(&paper));
+    let tls = super::tls::trusting(&paper, &[b"h2"]);
+    let url = |path: &str| format!("https://localhost:{}{path}", gateway.data.port());
+    let (messages, health) = (url("/v1/messages"), url("/healthz"));
+    headgate::http::block_on(async move {
+        let connector = awc::Connector::new().rustls_0_23(Arc::new(tls));
+        let client = awc::Client::builder().connector(connector).disable_redirects().finish();
+        let body = super::caller::prompt("claude-sonnet-5", "hi", true);
+        let asked = client.post(&messages).insert_header(("anthropic-version", "2023-06-01"));
+        let mut answer =
+            asked.insert_header(("content-type", "application/json")).send_body(body).await.unwrap();
+        assert_eq!(answer.status().as_u16(), 200);
+        until("upstream streams", async || upstream.open.load(Ordering::Relaxed) == 1).await;
+        let start = Instant::now();
+        until("upstream is closed", async || upstream.open.load(Ordering::Relaxed) == 0).await;
+        assert!(start.elapsed() > Duration::from_millis(500), "cut too early: {:?}", start.elapsed());
+        assert!(start.elapsed() < Duration::from_secs(10), "{:?}", start.elapsed());
+        assert_eq!(client.get(&health).send().await.unwrap().status().as_u16(), 200);
+        assert!(answer.body().limit(1 << 30).await.is_err(), "a cut stream looks complete");
+        gateway.idle().await;
+        assert_eq!(gateway.metric("requests_total", "client_closed").await, 1.0);
+    });
+}

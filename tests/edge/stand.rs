@@ -131,7 +131,7 @@ impl Drop for Running {
 const BASE: &str = "
 server: { listen: '127.0.0.1:0', admin_listen: '127.0.0.1:0', workers: 1, drain_timeout_s: 1 }
 auth: { admin_tokens: [] }
-relay: { expose_key_names: true }
+relay: { expose_key_names: true, retry_budget_percent: 100 }
 ";
 
 /// A simulated upstream on a runtime of its own.

@@ -16,13 +16,13 @@ use super::caller::{Connection, message};
 use super::stand::{Running, Upstream, after, backend};
 
 /// A certificate for `name`, as PEM, with its key.
-struct Paper {
+pub struct Paper {
     cert: String,
     key: String,
     made: rcgen::CertifiedKey<rcgen::KeyPair>,
 }
 
-fn paper(name: &str) -> Paper {
+pub fn paper(name: &str) -> Paper {
     headgate::http::tls::install();
     let made = rcgen::generate_simple_self_signed(vec![name.to_owned()]).unwrap();
     Paper { cert: made.cert.pem(), key: made.signing_key.serialize_pem(), made }
@@ -35,7 +35,7 @@ fn acceptor(paper: &Paper) -> TlsAcceptor {
     TlsAcceptor::from(Arc::new(config))
 }
 
-fn trusting(paper: &Paper, protocols: &[&[u8]]) -> ClientConfig {
+pub fn trusting(paper: &Paper, protocols: &[&[u8]]) -> ClientConfig {
     let mut roots = RootCertStore::empty();
     roots.add(paper.made.cert.der().clone()).unwrap();
     let mut config = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
@@ -43,7 +43,7 @@ fn trusting(paper: &Paper, protocols: &[&[u8]]) -> ClientConfig {
     config
 }
 
-fn listener_files(paper: &Paper) -> impl FnOnce(&Path) + use<> {
+pub fn listener_files(paper: &Paper) -> impl FnOnce(&Path) + use<> {
     let (cert, key) = (paper.cert.clone(), paper.key.clone());
     move |folder| {
         std::fs::write(folder.join("cert.pem"), cert).unwrap();
@@ -51,7 +51,7 @@ fn listener_files(paper: &Paper) -> impl FnOnce(&Path) + use<> {
     }
 }
 
-const LISTENER: &str = "server: { tls: { cert: 'file:cert.pem', key: 'file:key.pem' }, admin_tls: { cert: 'file:cert.pem', key: 'file:key.pem' } }\n";
+pub const LISTENER: &str = "server: { tls: { cert: 'file:cert.pem', key: 'file:key.pem' }, admin_tls: { cert: 'file:cert.pem', key: 'file:key.pem' } }\n";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn callers_come_over_tls() {

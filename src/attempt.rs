@@ -7,6 +7,7 @@
 use std::cell::Cell;
 use std::future::poll_fn;
 use std::pin::Pin;
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use headgate_providers::{
@@ -16,7 +17,6 @@ use tokio::time::Sleep;
 
 use crate::call::Call;
 use crate::clock::{Clock, Moment};
-use crate::config::checked::Deadlines;
 use crate::pool::Lease;
 use crate::transport::{Body, Transport};
 
@@ -76,8 +76,9 @@ impl<T: Transport> Attempt<'_, T> {
         if streams {
             self.held_since.set(Some(self.clock.now()));
         }
-        let frames = self.commit(timer, late, deadlines, &mut body, decoder.as_mut()).await?;
-        let complete = matches!(frames.last(), Some(Frame { mark: Mark::Stop | Mark::Error(_), .. }));
+        let clock = Silence { timer, late, idle: deadlines.idle };
+        let frames = self.commit(clock, &mut body, decoder.as_mut()).await?;
+        let complete = matches!(frames.last(), Some(Frame { mark: Mark::Stop, .. }));
         // A stream's connection is kept until its last chunk was read; a whole answer was read to its end.
         let rest = (streams || !complete).then_some((body, decoder));
         Ok(Answered { head, frames, rest, committed_at: self.clock.now() })
@@ -110,16 +111,13 @@ impl<T: Transport> Attempt<'_, T> {
     /// Reads until content shows, or until the end of a whole answer.
     async fn commit(
         &self,
-        mut timer: Pin<Box<Sleep>>,
-        late: FaultKind,
-        deadlines: &Deadlines,
+        mut clock: Silence,
         body: &mut T::Body,
         decoder: &mut dyn Decoder,
     ) -> Result<Vec<Frame>, Fault> {
         let mut frames = Vec::new();
-        let mut late = late;
         loop {
-            let chunk = within(timer.as_mut(), late, async { Ok(next(body).await) }).await?;
+            let chunk = within(clock.timer.as_mut(), clock.late, async { Ok(next(body).await) }).await?;
             let ended = match chunk {
                 Some(bytes) => {
                     decoder.feed(bytes?, &mut frames)?;
@@ -139,12 +137,12 @@ impl<T: Transport> Attempt<'_, T> {
             if ended {
                 return Err(Fault::new(FaultKind::Truncated, "the answer ended before its content"));
             }
-            if late == FaultKind::FirstEventTimeout && !frames.is_empty() {
-                late = FaultKind::IdleTimeout;
+            if clock.late == FaultKind::FirstEventTimeout && !frames.is_empty() {
+                clock.late = FaultKind::IdleTimeout;
             }
-            if late == FaultKind::IdleTimeout {
-                let until = (self.clock.now() + deadlines.idle).min(self.call.deadline);
-                timer.as_mut().reset(self.clock.instant(until));
+            if clock.late == FaultKind::IdleTimeout {
+                let until = (self.clock.now() + clock.idle).min(self.call.deadline);
+                clock.timer.as_mut().reset(self.clock.instant(until));
             }
         }
     }
@@ -162,11 +160,17 @@ impl<T: Transport> Attempt<'_, T> {
     }
 }
 
-/// Takes a failure that upstream reported before any content out of `frames`.
+/// The clock of an answer that has not committed: for the first event, then for the silence between two reads; for a whole
+/// answer one for all of it.
+struct Silence {
+    timer: Pin<Box<Sleep>>,
+    /// What it means when the timer fires.
+    late: FaultKind,
+    idle: Duration,
+}
+
+/// Takes a failure that upstream reported out of `frames`. Content that came in the same read has not been shown to anyone.
 fn reported(frames: &mut Vec<Frame>) -> Option<Fault> {
-    if frames.iter().any(|frame| matches!(frame.mark, Mark::Content)) {
-        return None;
-    }
     match frames.pop() {
         Some(Frame { mark: Mark::Error(fault), .. }) => Some(*fault),
         Some(frame) => {

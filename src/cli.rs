@@ -1,6 +1,6 @@
 //! Arguments -> one command -> an exit code.
 //!
-//! Exit codes: 0 after a clean end, 1 when something failed, 2 for wrong arguments, 78 (`EX_CONFIG` of sysexits) for a
+//! Exit codes: 0 after a clean end, 1 when something failed or a drain was cut short, 2 for wrong arguments, 78 (`EX_CONFIG` of sysexits) for a
 //! configuration that cannot be used.
 
 use std::io::Write as _;
@@ -14,6 +14,7 @@ use headgate::chance::Chance;
 use headgate::clock::Clock;
 use headgate::config::{self, Environment};
 use headgate::gateway::Gateway;
+use headgate::reload::Source;
 use headgate::simulator::{RunningSimulator, Simulator, SimulatorConfig};
 use headgate::{demo, serve, telemetry};
 
@@ -136,8 +137,8 @@ fn run_serve(arguments: &Serve) -> ExitCode {
         None => environment,
         Some((_, running)) => environment.with_upstream(&running.url(), &simulated_keys()),
     };
-    let settings = match config::load(&arguments.files, &environment) {
-        Ok(settings) => settings,
+    let (source, settings) = match Source::load(arguments.files.clone(), environment) {
+        Ok(loaded) => loaded,
         Err(error) => return refuse_configuration(&error),
     };
     telemetry::start(&settings.log);
@@ -148,6 +149,7 @@ fn run_serve(arguments: &Serve) -> ExitCode {
         Ok(gateway) => Arc::new(gateway),
         Err(error) => return fail(&error),
     };
+    gateway.reloads.set_source(source);
     let simulated = simulator.is_some();
     let code = in_system(serve::serve(gateway, move |data, _| {
         if simulated {

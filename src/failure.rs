@@ -62,6 +62,12 @@ impl Failure {
         Self { retry_after, ..self }
     }
 
+    /// The process ends before the call does; another replica, or the next process, can serve it at once.
+    #[must_use]
+    pub fn shutting_down() -> Self {
+        Self::new(FailureKind::Unavailable, crate::drain::GOODBYE).after(Some(Duration::from_secs(1)))
+    }
+
     /// The HTTP status.
     #[must_use]
     pub fn status(&self) -> u16 {
@@ -141,6 +147,10 @@ impl Failure {
         let overloaded = fault.kind.blame() == headgate_providers::Blame::Capacity;
         let retry_after = if overloaded { free_after } else { None };
         match fault.answer {
+            // To a caller these mean a key of its own.
+            Some(answer) if matches!(answer.status, 401..=403) => {
+                Self::new(FailureKind::NoAnswer, "The upstream refused the connection.")
+            }
             Some(answer) if answer.is_envelope => {
                 Self::new(FailureKind::Passed(answer), String::new()).after(retry_after)
             }
@@ -162,7 +172,7 @@ impl Failure {
         let message =
             format!("This request would exceed the rate limit. Please try again in {seconds} seconds.");
         let kind = match answer {
-            Some(mut answer) if answer.is_envelope => {
+            Some(mut answer) if answer.is_envelope && answer.status == 429 => {
                 answer.body = anthropic::scrub_rate_limit(&answer.body, seconds);
                 FailureKind::Passed(answer)
             }

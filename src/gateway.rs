@@ -1,7 +1,7 @@
 //! `Gateway`: all shared state in one struct, `Send + Sync`, made once and handed to every worker.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::AtomicUsize;
 
 use arc_swap::{ArcSwap, Guard};
 use headgate_providers::Bounds;
@@ -10,9 +10,11 @@ use crate::auth::Auth;
 use crate::chance::Chance;
 use crate::clock::Clock;
 use crate::config::checked::Settings;
+use crate::drain::Drain;
 use crate::metrics::Metrics;
 use crate::pool::Pool;
 use crate::relay::retry_budget::RetryBudget;
+use crate::reload::Reloads;
 
 /// All shared state.
 pub struct Gateway {
@@ -30,8 +32,11 @@ pub struct Gateway {
     pub models: crate::models::Lists,
     /// Bytes of request bodies held by all calls.
     pub buffered: Arc<AtomicUsize>,
+    /// How far shutdown has come.
+    pub drain: Drain,
+    /// What became of the configuration since the start.
+    pub reloads: Reloads,
     settings: ArcSwap<Settings>,
-    draining: AtomicBool,
 }
 
 /// Whether the gateway can serve, and if not, why.
@@ -52,7 +57,7 @@ impl Gateway {
     /// An instrument that cannot be registered: a mistake in [`crate::metrics`].
     pub fn new(settings: Settings, clock: Clock, chance: Chance) -> Result<Self, prometheus::Error> {
         let settings = Arc::new(settings);
-        Ok(Self {
+        let gateway = Self {
             clock,
             pool: Pool::new(settings.clone(), clock, chance),
             auth: Auth::new(&settings),
@@ -60,9 +65,12 @@ impl Gateway {
             retry_budget: RetryBudget::default(),
             models: crate::models::Lists::default(),
             buffered: Arc::default(),
+            drain: Drain::default(),
+            reloads: Reloads::new(settings.clone(), clock.now()),
             settings: ArcSwap::new(settings),
-            draining: AtomicBool::new(false),
-        })
+        };
+        gateway.tell_configuration(1);
+        Ok(gateway)
     }
 
     /// The current settings.
@@ -70,13 +78,20 @@ impl Gateway {
         self.settings.load()
     }
 
-    /// Swaps the settings: calls under way finish on the old ones, state is kept by id.
+    /// Swaps the settings: calls under way finish on the old ones, state is kept by id. [`crate::reload`] calls it with
+    /// settings that have been judged.
     pub fn reload(&self, settings: Settings) {
         let settings = Arc::new(settings);
         self.auth.reload(&settings);
         self.pool.reload(settings.clone());
         self.models.forget();
         self.settings.store(settings);
+    }
+
+    /// Tells the metrics which settings are in force, and that they are from now on.
+    pub fn tell_configuration(&self, generation: u64) {
+        let unix = self.clock.wall().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+        self.metrics.configuration(generation, unix.as_secs());
     }
 
     /// Bounds of what a decoder holds.
@@ -89,7 +104,7 @@ impl Gateway {
     /// Whether it can serve.
     #[must_use]
     pub fn readiness(&self) -> Readiness {
-        if self.draining.load(Relaxed) {
+        if self.drain.has_begun() {
             return Readiness::Draining;
         }
         let table = self.pool.table();
@@ -98,7 +113,7 @@ impl Gateway {
     }
 
     /// Shutdown has begun: `/readyz` says so from now on.
-    pub fn drain(&self) {
-        self.draining.store(true, Relaxed);
+    pub fn begin_drain(&self) {
+        self.drain.begin();
     }
 }

@@ -35,6 +35,8 @@ pub struct Metrics {
     tokens: [IntCounter; 4],
     connects: IntCounterVec,
     reloads: IntCounterVec,
+    generation: IntGauge,
+    applied: IntGauge,
     in_flight: IntGaugeVec,
     key_state: IntGaugeVec,
     parked_until: prometheus::GaugeVec,
@@ -101,6 +103,20 @@ impl Metrics {
                 &["backend", "outcome"],
             )?,
             reloads: counters(&registry, "reloads_total", "Configuration reloads.", &["outcome"])?,
+            generation: registered(
+                &registry,
+                IntGauge::new(
+                    "config_generation",
+                    "Configurations put in force since the start, that of the start included.",
+                ),
+            )?,
+            applied: registered(
+                &registry,
+                IntGauge::new(
+                    "config_applied_timestamp_seconds",
+                    "When the configuration in force took effect, Unix time.",
+                ),
+            )?,
             in_flight: gauges(
                 &registry,
                 "key_in_flight",
@@ -183,9 +199,15 @@ impl Metrics {
         self.connects.with_label_values(&[backend, outcome]).inc();
     }
 
-    /// The configuration was reloaded, or a reload was rejected.
+    /// A reload took effect or was rejected.
     pub fn reload(&self, outcome: &str) {
         self.reloads.with_label_values(&[outcome]).inc();
+    }
+
+    /// The configuration of this generation took effect at this Unix time.
+    pub fn configuration(&self, generation: u64, unix_seconds: u64) {
+        self.generation.set(i64::try_from(generation).unwrap_or(i64::MAX));
+        self.applied.set(i64::try_from(unix_seconds).unwrap_or(i64::MAX));
     }
 
     /// All of it in Prometheus's text format, gauges read from `pool` at `now`.

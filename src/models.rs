@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 use crate::clock::Moment;
 
 /// How long upstream's list is kept.
-const KEPT: Duration = Duration::from_secs(600);
+const FRESH: Duration = Duration::from_secs(600);
 
 /// One model: its id, and the object as listed.
 #[derive(Clone, Debug)]
@@ -22,14 +22,17 @@ pub struct Model {
 
 /// Upstream's lists by route pattern, with the moment each was read.
 #[derive(Debug, Default)]
-pub struct Lists(Mutex<HashMap<String, (Moment, Arc<Vec<Model>>)>>);
+pub struct Lists(Mutex<HashMap<String, Kept>>);
+
+/// A list with the moment it was read.
+type Kept = (Moment, Arc<Vec<Model>>);
 
 impl Lists {
     /// A list that is young enough at `now`.
     #[must_use]
     pub fn get(&self, pattern: &str, now: Moment) -> Option<Arc<Vec<Model>>> {
         let lists = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        lists.get(pattern).filter(|(read, _)| now.since(*read) < KEPT).map(|(_, list)| list.clone())
+        lists.get(pattern).filter(|(read, _)| now.since(*read) < FRESH).map(|(_, list)| list.clone())
     }
 
     /// Keeps a list read at `now`.

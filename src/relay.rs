@@ -18,6 +18,7 @@ use crate::call::Call;
 use crate::clock::Moment;
 use crate::failure::{Failure, FailureKind};
 use crate::gateway::Gateway;
+use crate::pool::waiting::Place;
 use crate::pool::{Lease, Plan};
 use crate::reply::Reply;
 use crate::settle::Record;
@@ -54,10 +55,13 @@ impl<T: Transport> Relay<T> {
     /// # Errors
     /// The [`Failure`] to tell the caller when nothing could serve it.
     pub async fn run(self, mut record: Record) -> Result<Reply<T::Body>, Ended> {
-        let mut trail = Trail::new(&self.call, self.plan.spill_after);
-        match self.failover(&mut trail, &mut record).await {
-            Ok(reply) => Ok(reply.settled_by(record)),
-            Err(failure) => Err(Ended { failure, record }),
+        let mut trail = Trail::new(&self.call, self.plan.clone());
+        let drain = &self.gateway.drain;
+        let ended = drain.until_goodbye(self.failover(&mut trail, &mut record)).await;
+        match ended {
+            Some(Ok(reply)) => Ok(reply.settled_by(record)),
+            Some(Err(failure)) => Err(Ended { failure, record }),
+            None => Err(Ended { failure: Failure::shutting_down(), record }),
         }
     }
 
@@ -112,22 +116,27 @@ impl<T: Transport> Relay<T> {
 
     /// A key to try: at once, or after a wait in the queue.
     async fn lease(&self, trail: &mut Trail, record: &mut Record) -> Result<Lease, Failure> {
+        let asked = self.gateway.clock.now();
+        let mut place = None;
+        let leased = self.lease_or_wait(trail, &mut place).await;
+        if place.is_some() {
+            record.queued += self.gateway.clock.now().since(asked);
+        }
+        leased
+    }
+
+    async fn lease_or_wait(&self, trail: &mut Trail, place: &mut Option<Place>) -> Result<Lease, Failure> {
         let pool = &self.gateway.pool;
         let clock = self.gateway.clock;
-        let asked = clock.now();
-        let mut place = None;
         loop {
             let now = clock.now();
-            if let Ok(lease) = pool.lease(&self.plan, &trail.avoid, now, trail.spill_until(now)) {
-                if place.is_some() {
-                    record.queued += now.since(asked);
-                }
+            if let Ok(lease) = pool.lease(&trail.plan, &trail.avoid, now, trail.spill_until(now)) {
                 return Ok(lease);
             }
             // Armed before the second look: what changes in between still wakes this call.
             let mut bell = std::pin::pin!(pool.bell());
             bell.as_mut().enable();
-            let shortage = match pool.lease(&self.plan, &trail.avoid, now, trail.spill_until(now)) {
+            let shortage = match pool.lease(&trail.plan, &trail.avoid, now, trail.spill_until(now)) {
                 Ok(lease) => return Ok(lease),
                 Err(shortage) => shortage,
             };
@@ -137,11 +146,15 @@ impl<T: Transport> Relay<T> {
                 Verdict::Next => continue,
             };
             if place.is_none() {
-                place = Some(pool.join(self.call.request.body.len()).ok_or_else(queue_full)?);
+                *place = Some(pool.join(self.call.request.body.len()).ok_or_else(queue_full)?);
             }
             tokio::select! {
                 () = bell => {}
                 () = clock.sleep_until(until) => {}
+            }
+            // A reload during the wait: a key that is gone is not used, a new one serves.
+            if let Some(plan) = pool.plan(&self.call.request.outline.model) {
+                trail.plan = plan;
             }
         }
     }

@@ -17,6 +17,7 @@ use tokio::time::Sleep;
 use crate::attempt::Answered;
 use crate::call::Call;
 use crate::clock::Moment;
+use crate::drain::{GOODBYE, Goodbye};
 use crate::gateway::Gateway;
 use crate::pool::Lease;
 use crate::settle::{Outcome, Record};
@@ -53,6 +54,7 @@ pub struct Reply<B> {
     idle: Duration,
     last_byte: Moment,
     timer: Option<Pin<Box<Sleep>>>,
+    goodbye: Goodbye,
     scratch: Vec<Frame>,
     call: Rc<Call>,
     gateway: Arc<Gateway>,
@@ -84,6 +86,7 @@ impl<B: Body> Reply<B> {
             idle: lease.candidate().upstream.settings.deadlines.idle,
             last_byte: committed_at,
             timer: None,
+            goodbye: Goodbye::default(),
             scratch: Vec::new(),
             call,
             gateway,
@@ -121,7 +124,7 @@ impl<B: Body> Reply<B> {
             match self.phase {
                 Phase::Done => return Poll::Ready(None),
                 Phase::Lingering(until) => {
-                    if let Poll::Pending = self.poll_upstream_end(cx, until) {
+                    if self.poll_upstream_end(cx, until).is_pending() {
                         return Poll::Pending;
                     }
                     self.close();
@@ -155,6 +158,10 @@ impl<B: Body> Reply<B> {
             }),
             Poll::Pending => {
                 self.scratch = frames;
+                if self.goodbye.poll(&self.gateway.drain, cx).is_ready() {
+                    self.say_goodbye();
+                    return Poll::Ready(());
+                }
                 return self.poll_silence(cx);
             }
         };
@@ -166,6 +173,13 @@ impl<B: Body> Reply<B> {
         Poll::Ready(())
     }
 
+    /// The process ends before the stream does: nobody is blamed, and the caller is told.
+    fn say_goodbye(&mut self) {
+        self.ready.push_back(error_event("api_error", GOODBYE, self.call.id.as_str()));
+        self.outcome = Outcome::Cut;
+        self.close();
+    }
+
     /// Upstream is silent: has it been for too long, or has the call lived too long?
     fn poll_silence(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let idle = self.idle;
@@ -173,8 +187,13 @@ impl<B: Body> Reply<B> {
             let until = (self.last_byte + idle).min(self.call.deadline);
             std::task::ready!(self.poll_timer(cx, until));
             // The timer is set once and looked at when it fires, so that a chunk costs no re-arming.
-            if self.gateway.clock.now() >= until {
-                self.cut(&Fault::new(FaultKind::IdleTimeout, "the upstream fell silent"));
+            let now = self.gateway.clock.now();
+            if now >= until {
+                self.cut(&if now >= self.call.deadline {
+                    Fault::new(FaultKind::WholeTimeout, "the call has lived for as long as any may")
+                } else {
+                    Fault::new(FaultKind::IdleTimeout, "the upstream fell silent")
+                });
                 return Poll::Ready(());
             }
         }
@@ -269,7 +288,28 @@ impl<B: Body> Reply<B> {
             FaultKind::FirstEventTimeout | FaultKind::WholeTimeout => {
                 ("timeout_error", "The upstream did not complete its answer in time.")
             }
-            _ => ("api_error", "The upstream failed before its answer was complete."),
+            FaultKind::Request
+            | FaultKind::NotFound
+            | FaultKind::Inexpressible
+            | FaultKind::SignatureRefused
+            | FaultKind::KeyRefused
+            | FaultKind::KeyForbidden
+            | FaultKind::Billing
+            | FaultKind::Quota
+            | FaultKind::Hold
+            | FaultKind::RateLimited
+            | FaultKind::ModelMissing
+            | FaultKind::NotReady
+            | FaultKind::Server
+            | FaultKind::Connect
+            | FaultKind::Tls
+            | FaultKind::Reset
+            | FaultKind::Truncated
+            | FaultKind::Malformed
+            | FaultKind::StaleConnection
+            | FaultKind::UploadRefused => {
+                ("api_error", "The upstream failed before its answer was complete.")
+            }
         };
         error_event(error_type, message, self.call.id.as_str())
     }

@@ -1,6 +1,6 @@
 //! The one hole in the wall: how the core sends bytes without knowing who carries them.
 //!
-//! awc in service ([`crate::http::client`]), a script in tests. Nothing here is `Send`: a worker keeps its connections to
+//! awc in service (`http::client`), a script in tests. Nothing here is `Send`: a worker keeps its connections to
 //! itself, and the loop over this trait runs on any executor.
 
 use std::future::Future;

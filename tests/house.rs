@@ -6,6 +6,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 
 /// One Rust source file as a sequence of tokens: identifiers whole, `::` as one, every other character by itself.
 struct Source {
@@ -146,7 +147,7 @@ fn root() -> &'static Path {
 }
 
 /// Every Rust file of the workspace, its path relative to the root.
-fn sources() -> Vec<Source> {
+static SOURCES: LazyLock<Vec<Source>> = LazyLock::new(|| {
     let mut folders: Vec<PathBuf> =
         ["src", "providers", "tests", "benches", "fuzz"].iter().map(|folder| root().join(folder)).collect();
     let mut found = Vec::new();
@@ -166,7 +167,7 @@ fn sources() -> Vec<Source> {
     }
     assert!(found.iter().any(|source| source.path == "src/lib.rs"), "the tree was not found");
     found
-}
+});
 
 fn places<'a>(findings: impl IntoIterator<Item = (&'a Source, usize)>) -> Vec<String> {
     let mut places: Vec<String> =
@@ -177,8 +178,8 @@ fn places<'a>(findings: impl IntoIterator<Item = (&'a Source, usize)>) -> Vec<St
 }
 
 /// Where any of these crates is named within `inside`, `but` excepted.
-fn naming(sources: &[Source], crates: &[&str], inside: &[&str], but: &[&str]) -> Vec<String> {
-    let judged = sources.iter().filter(|source| source.is_under(inside) && !source.is_under(but));
+fn naming(crates: &[&str], inside: &[&str], but: &[&str]) -> Vec<String> {
+    let judged = SOURCES.iter().filter(|source| source.is_under(inside) && !source.is_under(but));
     places(judged.flat_map(|source| {
         crates.iter().flat_map(|name| source.lines_naming_crate(name)).map(move |line| (source, line))
     }))
@@ -189,20 +190,14 @@ const ACTIX: [&str; 7] =
 
 #[test]
 fn only_the_edge_names_actix_and_awc() {
-    let found = naming(&sources(), &ACTIX, &["src/"], &["src/http/"]);
+    let found = naming(&ACTIX, &["src/"], &["src/http/"]);
     assert!(found.is_empty(), "actix and awc live in src/http/ alone: {found:#?}");
 }
 
 #[test]
 fn providers_do_no_io_and_read_neither_clock_nor_environment() {
-    let sources = sources();
-    let mut found = naming(&sources, &ACTIX, &["providers/src/"], &[]);
-    found.extend(naming(
-        &sources,
-        &["tokio", "hyper", "redis", "sqlx", "headgate"],
-        &["providers/src/"],
-        &[],
-    ));
+    let mut found = naming(&ACTIX, &["providers/src/"], &[]);
+    found.extend(naming(&["tokio", "hyper", "redis", "sqlx", "headgate"], &["providers/src/"], &[]));
     let banned: [&[&str]; 8] = [
         &["Instant"],
         &["SystemTime", "::", "now"],
@@ -214,7 +209,7 @@ fn providers_do_no_io_and_read_neither_clock_nor_environment() {
         &["Zoned", "::", "now"],
     ];
     // A moment may be handed in, never asked for. Tests may read recorded files.
-    for source in sources.iter().filter(|source| source.is_under(&["providers/src/"])) {
+    for source in SOURCES.iter().filter(|source| source.is_under(&["providers/src/"])) {
         let lines =
             banned.iter().flat_map(|row| source.lines_of(row)).filter(|&line| line < source.tests_from);
         found.extend(places(lines.map(|line| (source, line))));
@@ -243,10 +238,9 @@ fn one_file_reads_the_clock_and_the_simulator_has_one_of_its_own() {
         &["Zoned", "::", "now"],
         &["elapsed", "(", ")"],
     ];
-    let sources = sources();
     let mut found = Vec::new();
     let mut simulator = Vec::new();
-    for source in sources.iter().filter(|source| source.is_under(&["src/"]) && source.path != "src/clock.rs")
+    for source in SOURCES.iter().filter(|source| source.is_under(&["src/"]) && source.path != "src/clock.rs")
     {
         let lines =
             reads.iter().flat_map(|row| source.lines_of(row)).filter(|&line| line < source.tests_from);
@@ -263,13 +257,12 @@ fn one_file_reads_the_clock_and_the_simulator_has_one_of_its_own() {
 
 #[test]
 fn redis_and_sql_have_one_room_each() {
-    let sources = sources();
-    let redis = naming(&sources, &["redis"], &["src/"], &["src/ledger/redis"]);
+    let redis = naming(&["redis"], &["src/"], &["src/ledger/redis"]);
     assert!(
         redis.is_empty(),
         "src/ledger/redis.rs alone names redis (elsewhere write self::redis): {redis:#?}"
     );
-    let sql = naming(&sources, &["sqlx", "rusqlite", "libsqlite3_sys"], &["src/"], &["src/store/"]);
+    let sql = naming(&["sqlx", "rusqlite", "libsqlite3_sys"], &["src/"], &["src/store/"]);
     assert!(sql.is_empty(), "src/store/ alone names SQL: {sql:#?}");
 }
 
@@ -322,9 +315,8 @@ fn imports_run_one_way() {
             "the data plane never waits for the store",
         ),
     ];
-    let sources = sources();
     for (rooms, banned, why) in rules {
-        let judged = sources.iter().filter(|source| source.is_under(rooms));
+        let judged = SOURCES.iter().filter(|source| source.is_under(rooms));
         let found = places(judged.flat_map(|source| {
             let lines = banned.iter().flat_map(|name| source.lines_of(&["crate", "::", name]));
             lines.filter(|&line| line < source.tests_from).map(move |line| (source, line))
@@ -344,8 +336,7 @@ fn a_request_starts_no_task_and_opens_no_channel() {
         "src/http/body",
         "src/http/client",
     ];
-    let sources = sources();
-    let judged = sources.iter().filter(|source| source.is_under(&line));
+    let judged = SOURCES.iter().filter(|source| source.is_under(&line));
     let found = places(judged.flat_map(|source| {
         let lines = ["spawn", "spawn_local", "mpsc"].into_iter().flat_map(|name| source.lines_of(&[name]));
         lines.filter(|&line| line < source.tests_from).map(move |line| (source, line))
@@ -356,10 +347,9 @@ fn a_request_starts_no_task_and_opens_no_channel() {
 #[test]
 fn no_file_is_named_for_nothing() {
     let banned = ["common", "helper", "helpers", "manager", "misc", "service", "types", "util", "utils"];
-    let sources = sources();
     let vague =
         |source: &&Source| source.path.trim_end_matches(".rs").split('/').any(|part| banned.contains(&part));
-    let found: Vec<&str> = sources.iter().filter(vague).map(|source| source.path.as_str()).collect();
+    let found: Vec<&str> = SOURCES.iter().filter(vague).map(|source| source.path.as_str()).collect();
     assert!(found.is_empty(), "a file is named for what it holds: {found:#?}");
 }
 
@@ -368,8 +358,7 @@ fn nothing_is_left_undone() {
     let marks = [concat!("TO", "DO"), concat!("FIX", "ME"), concat!("XX", "X"), concat!("HA", "CK")];
     let undone = |line: &str| line.split(|c: char| !c.is_alphanumeric()).any(|word| marks.contains(&word));
     let calls: [&[&str]; 4] = [&["#", "[", "ignore"], &["todo", "!"], &["unimplemented", "!"], &["dbg", "!"]];
-    let sources = sources();
-    let found = places(sources.iter().flat_map(|source| {
+    let found = places(SOURCES.iter().flat_map(|source| {
         let prose = source.text.lines().enumerate().filter(|(_, line)| undone(line)).map(|(at, _)| at + 1);
         let code = calls.iter().flat_map(|row| source.lines_of(row));
         prose.chain(code).map(move |line| (source, line)).collect::<Vec<_>>()

@@ -51,6 +51,7 @@ pub struct Server {
     pub early_answer_bytes: u64,
     pub drain_delay_s: u64,
     pub drain_timeout_s: u64,
+    pub reload_debounce_ms: u64,
     pub allow_private_upstreams: bool,
     pub tls: Option<Tls>,
     pub admin_tls: Option<Tls>,
@@ -70,6 +71,7 @@ pub struct Tls {
 pub struct Auth {
     pub tenants: TenantAuth,
     pub admin_tokens: Vec<AdminToken>,
+    pub admin_failures_per_minute: u32,
 }
 
 /// `auth.admin_tokens[]`.

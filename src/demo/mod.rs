@@ -106,7 +106,7 @@ async fn play(options: &Options, url: &str, upstream: Control, callers: &Handle)
         show.stay().await?;
     }
 
-    show.gateway.drain();
+    show.gateway.begin_drain();
     data.stop(true).await;
     admin.stop(false).await;
     for end in ends {

@@ -155,3 +155,17 @@ impl Service<ConnectInfo<Uri>> for Dial {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The socket tier: what the kernel says of a dialled connection.
+    #[tokio::test]
+    async fn a_dialled_connection_delays_no_small_write() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a listener");
+        let address = listener.local_addr().expect("its address");
+        let tcp = reach(&address.ip().to_string(), address.port()).await.expect("a connection");
+        assert!(tcp.nodelay().expect("TCP_NODELAY as the kernel has it"));
+    }
+}

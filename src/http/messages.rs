@@ -5,6 +5,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use actix_web::body::BoxBody;
+use actix_web::http::ConnectionType;
 use actix_web::web::{Data, Payload};
 use actix_web::{HttpRequest, HttpResponse};
 use headgate_providers::Operation;
@@ -58,7 +59,8 @@ async fn serve(
         Err(failure) => return respond::failure(gateway, record, &failure, Some(payload)),
     };
     record.tenant = tenant.as_ref().map(|tenant| tenant.name.clone());
-    let (body, held) = match ingress::body(gateway, &request, &mut payload).await {
+    let read = gateway.drain.until_goodbye(ingress::body(gateway, &request, &mut payload)).await;
+    let (body, held) = match read.unwrap_or_else(|| Err(Failure::shutting_down())) {
         Ok(read) => read,
         Err(failure) => return respond::failure(gateway, record, &failure, Some(payload)),
     };
@@ -67,7 +69,12 @@ async fn serve(
         Err(failure) => return respond::failure(gateway, record, &failure, None),
     };
     drop(request);
-    run(gateway, relay, record, held, span).await
+    let mut response = run(gateway, relay, record, held, span).await;
+    if gateway.drain.has_begun() {
+        // The caller's next request goes to a process that stays.
+        response.head_mut().set_connection_type(ConnectionType::Close);
+    }
+    response
 }
 
 /// Parses the body and finds who may serve it.

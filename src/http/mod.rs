@@ -3,6 +3,7 @@
 //! Two servers: the data plane with its workers, and the admin plane, which stops last so that metrics stay readable while
 //! streams drain.
 
+mod admin;
 mod body;
 mod client;
 mod connector;
@@ -108,14 +109,16 @@ pub fn bind(gateway: &Arc<Gateway>) -> io::Result<Servers> {
     .on_connect(move |io, _| bound_stall(io, stall));
     let data = run!(data, data_listener, &server.tls)?;
 
-    let shared = gateway.clone();
-    let admin =
-        HttpServer::new(move || App::new().app_data(Data::new(shared.clone())).configure(admin_routes))
-            .workers(1)
-            .tcp_nodelay(true)
-            .h1_allow_half_closed(false)
-            .shutdown_timeout(2)
-            .disable_signals();
+    let shared = Data::new(gateway.clone());
+    let plane = Data::new(admin::Plane::new(gateway.clone(), admin_address));
+    let admin = HttpServer::new(move || {
+        App::new().app_data(shared.clone()).app_data(plane.clone()).configure(admin_routes)
+    })
+    .workers(1)
+    .tcp_nodelay(true)
+    .h1_allow_half_closed(false)
+    .shutdown_timeout(2)
+    .disable_signals();
     let admin = run!(admin, admin_listener, &server.admin_tls)?;
     Ok(Servers { data, admin, data_address, admin_address })
 }
@@ -131,9 +134,10 @@ fn data_routes(app: &mut web::ServiceConfig) {
 }
 
 fn admin_routes(app: &mut web::ServiceConfig) {
-    app.route("/metrics", web::get().to(ops::metrics))
+    app.route("/metrics", web::get().to(admin::metrics))
         .route("/healthz", web::get().to(ops::healthz))
-        .route("/readyz", web::get().to(ops::readyz));
+        .route("/readyz", web::get().to(ops::readyz))
+        .default_service(web::to(admin::answer));
 }
 
 /// A path that takes one method; every other is told so.

@@ -30,7 +30,7 @@ pub async fn readyz(gateway: Data<Arc<Gateway>>) -> HttpResponse {
 }
 
 /// `GET /metrics` in Prometheus's text format.
-pub async fn metrics(gateway: Data<Arc<Gateway>>) -> HttpResponse {
+pub async fn metrics(gateway: &Gateway) -> HttpResponse {
     let text = gateway.metrics.text(&gateway.pool, gateway.clock.now());
     let response = match text {
         Ok(text) => HttpResponse::Ok().content_type("text/plain; version=0.0.4; charset=utf-8").body(text),

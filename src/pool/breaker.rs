@@ -39,6 +39,8 @@ pub enum Force {
 /// Who gave a sample.
 #[derive(Clone, Copy, Debug)]
 pub struct Witness {
+    /// The generation its lease was taken in.
+    pub generation: u32,
     /// A number that tells keys apart.
     pub key: u64,
     /// How many keys could have given it: with a single one, that one is enough.
@@ -126,17 +128,10 @@ impl Breaker {
         }
     }
 
-    /// A lease of `generation` failed at `now`; `jitter` is a fraction from 0 to 1. True when that opened the breaker.
-    pub fn failed(
-        &self,
-        now: Moment,
-        generation: u32,
-        witness: Witness,
-        settings: &checked::Breaker,
-        jitter: f64,
-    ) -> bool {
+    /// A lease failed at `now`, as `witness` saw it; `jitter` is a fraction from 0 to 1. True when that opened the breaker.
+    pub fn failed(&self, now: Moment, witness: Witness, settings: &checked::Breaker, jitter: f64) -> bool {
         let mut book = self.book();
-        if generation != self.generation() || book.forced_closed {
+        if witness.generation != self.generation() || book.forced_closed {
             return false;
         }
         match self.phase.load(Relaxed) {

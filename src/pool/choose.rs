@@ -30,6 +30,13 @@ pub struct Avoid {
     pub first_tier_only: bool,
 }
 
+impl Avoid {
+    /// Whether the candidate's backend is to be left for last; it is not waited for either.
+    fn speaks_against_upstream(&self, candidate: &Candidate) -> bool {
+        self.upstreams.iter().any(|upstream| Arc::ptr_eq(upstream, &candidate.upstream))
+    }
+}
+
 /// Where a candidate stands in its plan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Place {
@@ -87,12 +94,12 @@ pub fn choose(plan: &Plan, avoid: &Avoid, now: Moment, spill_until: Moment) -> R
                 Standing::Until(free_at, cause) => {
                     shortage.free_at = soonest(shortage.free_at, Some(free_at));
                     shortage.cause = shortage.cause.max(cause);
-                    short |= free_at <= spill_until;
+                    short |= free_at <= spill_until && !avoid.speaks_against_upstream(candidate);
                 }
                 Standing::Probing(cause) => {
                     shortage.probing = true;
                     shortage.cause = shortage.cause.max(cause);
-                    short |= now < spill_until;
+                    short |= now < spill_until && !avoid.speaks_against_upstream(candidate);
                 }
                 // A tier whose breakers are open is not short, it is out: nothing waits for it before it spills.
                 Standing::Broken(free_at, cause) => {
@@ -203,7 +210,7 @@ impl Rank {
     fn of(candidate: &Candidate, avoid: &Avoid, tier: usize) -> Self {
         let seat = &candidate.seat;
         let group = avoid.groups.iter().any(|group| Arc::ptr_eq(group, &seat.group));
-        let upstream = avoid.upstreams.iter().any(|upstream| Arc::ptr_eq(upstream, &candidate.upstream));
+        let upstream = avoid.speaks_against_upstream(candidate);
         Self {
             spoken_against: u8::from(upstream) * 2 + u8::from(group),
             tier,

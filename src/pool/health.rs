@@ -11,6 +11,7 @@ use dashmap::DashMap;
 
 use super::breaker::Breaker;
 use super::park::Park;
+use crate::clock::Moment;
 
 /// Most model classes, and most missing models, remembered of one group.
 const MAX_CLASSES: usize = 64;
@@ -28,11 +29,35 @@ pub struct Health {
     pub disabled: AtomicBool,
     /// The key as a whole.
     pub park: Arc<Park>,
+    /// An operator's last park of the key.
+    hold: Mutex<Option<Hold>>,
     /// The key with one model class (403 for a model).
     classes: Named<Park>,
 }
 
+/// An operator's park, as told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hold {
+    /// The end it was given; the park is still the operator's while its notice has the same.
+    pub until: Moment,
+    /// Who.
+    pub by: String,
+    /// Why.
+    pub reason: Option<String>,
+}
+
 impl Health {
+    /// An operator's last park of the key.
+    #[must_use]
+    pub fn hold(&self) -> Option<Hold> {
+        self.hold.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Notes an operator's park, or that it was lifted.
+    pub fn set_hold(&self, hold: Option<Hold>) {
+        *self.hold.lock().unwrap_or_else(PoisonError::into_inner) = hold;
+    }
+
     /// The key's park for one model class.
     #[must_use]
     pub fn class(&self, name: &str) -> Arc<Park> {
@@ -145,10 +170,17 @@ pub struct States {
 }
 
 impl States {
-    /// The state of a key, new when it is not known.
+    /// The state of a key, new when it is not known. A rotated secret starts clean, but what an operator switched off by
+    /// name stays off.
     #[must_use]
     pub fn key(&self, id: &KeyId) -> Arc<Health> {
-        self.keys.entry(id.clone()).or_default().clone()
+        if let Some(known) = self.keys.get(id) {
+            return known.clone();
+        }
+        let off = self.keys.iter().any(|known| known.key().name == id.name && !known.is_enabled());
+        let health = self.keys.entry(id.clone()).or_default().clone();
+        health.disabled.fetch_or(off, Relaxed);
+        health
     }
 
     /// The state of a backend's group, new when it is not known.

@@ -123,14 +123,14 @@ impl Lease {
         };
         let candidate = self.candidate();
         let witness = Witness {
+            generation: self.generations[index],
             key: candidate.seat.id.generation,
             keys: candidate.upstream.keys.len(),
             backend_itself,
             overload: fault.blame() == Blame::Capacity,
         };
         let (settings, jitter) = (self.shared.breaker(), self.shared.chance.fraction());
-        let opened =
-            candidate.breakers[index].failed(now, self.generations[index], witness, &settings, jitter);
+        let opened = candidate.breakers[index].failed(now, witness, &settings, jitter);
         if opened {
             tracing::warn!(
                 backend = %candidate.upstream.settings.name,

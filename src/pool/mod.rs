@@ -1,7 +1,7 @@
 //! The pool: which key serves a call.
 //!
 //! [`Pool::lease`] chooses and takes in one step, so that concurrent calls never all pick the same key from the same reading.
-//! [`Pool::wait`] waits for the moment a key frees. Settings come as snapshots ([`table::Table`]), state is kept by id
+//! [`Pool::bell`] wakes those who wait when something changes. Settings come as snapshots ([`table::Table`]), state is kept by id
 //! ([`health::States`]), decisions are pure ([`choose`], [`park`]).
 
 pub mod breaker;

@@ -2,6 +2,7 @@
 //!
 //! Pure: faults, shortages and the time go in, a [`Verdict`] comes out.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use headgate_providers::{Blame, Fault, FaultKind};
@@ -10,7 +11,7 @@ use crate::call::{Call, Fallback};
 use crate::clock::Moment;
 use crate::config::checked::Relay;
 use crate::failure::{Failure, FailureKind};
-use crate::pool::{Avoid, Cause, Deferred, Lease, Shortage};
+use crate::pool::{Avoid, Cause, Deferred, Lease, Plan, Shortage, choose};
 use crate::relay::retry_budget::RetryBudget;
 
 /// What follows.
@@ -32,7 +33,8 @@ pub struct Trail {
     pub attempts: u32,
     /// Until when a tier that is short is waited for; set at the first shortage.
     spill_until: Option<Moment>,
-    spill_after: Duration,
+    /// Who may serve the call; a reload during a wait replaces it.
+    pub plan: Arc<Plan>,
     patience_until: Moment,
     deadline: Moment,
     key_attempts: u32,
@@ -46,14 +48,14 @@ pub struct Trail {
 impl Trail {
     /// A call that has tried nothing.
     #[must_use]
-    pub fn new(call: &Call, spill_after: Duration) -> Self {
+    pub fn new(call: &Call, plan: Arc<Plan>) -> Self {
         let first_tier_only = call.fallback == Fallback::FirstTier;
         Self {
             avoid: Avoid { first_tier_only, ..Avoid::default() },
             attempts: 0,
             spill_until: None,
-            spill_after,
-            patience_until: call.patience_until,
+            plan,
+            patience_until: call.patience_until.min(call.deadline),
             deadline: call.deadline,
             key_attempts: 0,
             other_attempts: 0,
@@ -67,27 +69,35 @@ impl Trail {
     /// Until when later tiers are not asked while an earlier one is only short.
     #[must_use]
     pub fn spill_until(&self, now: Moment) -> Moment {
-        self.spill_until.unwrap_or(now + self.spill_after).min(self.patience_until)
+        self.spill_until.unwrap_or(now + self.plan.spill_after).min(self.patience_until)
     }
 
     /// Nothing can be leased at `now`: wait for it or give up.
     pub fn short(&mut self, shortage: &Shortage, now: Moment) -> Verdict {
-        let spill_until = *self.spill_until.get_or_insert(now + self.spill_after);
+        let spill_until = *self.spill_until.get_or_insert(now + self.plan.spill_after);
         let patient = now < self.patience_until;
         let reachable = shortage.free_at.is_some_and(|free_at| free_at <= self.patience_until);
         if patient && (reachable || shortage.probing) {
+            // Behind the wait their parks are over, and with them what spoke against the groups.
+            self.avoid.groups.clear();
             let until = shortage.free_at.unwrap_or(self.patience_until).min(self.patience_until);
             return Verdict::Wait(if now < spill_until { until.min(spill_until) } else { until });
         }
-        let free_after = if shortage.probing && shortage.free_at.is_none() {
-            Some(Duration::ZERO)
-        } else {
-            shortage.free_at.map(|free_at| free_at.since(now))
-        };
+        let free_after = self.free_after(now);
         Verdict::Stop(match self.last.take() {
             Some(fault) => Failure::from_fault(fault, free_after),
             None => without_attempt(shortage.cause, free_after),
         })
+    }
+
+    /// How long until any key of the plan can serve a new call; `None` where none ever can.
+    fn free_after(&self, now: Moment) -> Option<Duration> {
+        let fresh = Avoid { first_tier_only: self.avoid.first_tier_only, ..Avoid::default() };
+        match choose::choose(&self.plan, &fresh, now, now) {
+            Ok(_) => Some(Duration::ZERO),
+            Err(Shortage { free_at: Some(free_at), .. }) => Some(free_at.since(now)),
+            Err(Shortage { probing, .. }) => probing.then_some(Duration::ZERO),
+        }
     }
 
     /// An attempt under `lease` met `fault` at `now`: blame, then go on or stop.
@@ -100,7 +110,9 @@ impl Trail {
     ) -> Verdict {
         self.attempts += 1;
         let parked = self.blame(lease, &fault, now);
-        self.avoid.tried.push((lease.candidate().seat.health.clone(), parked));
+        // What refused this very request will not take it seconds later: no park of a key or group makes it worth a wait.
+        let again = parked.filter(|_| !matches!(fault.blame(), Blame::Key | Blame::Group));
+        self.avoid.tried.push((lease.candidate().seat.health.clone(), again));
         self.avoid_after(lease, &fault);
         let stop = match fault.blame() {
             Blame::Caller => true,
@@ -122,7 +134,7 @@ impl Trail {
             }
         };
         if stop || now >= self.deadline {
-            return Verdict::Stop(Failure::from_fault(fault, parked.map(|until| until.since(now))));
+            return Verdict::Stop(Failure::from_fault(fault, self.free_after(now)));
         }
         self.last = Some(fault);
         Verdict::Next

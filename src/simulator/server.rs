@@ -55,14 +55,9 @@ impl Seat {
     }
 
     fn new(clock: Clock) -> Self {
-        let seat = Self {
-            clock,
-            takeover: Mutex::default(),
-            busy: AtomicUsize::default(),
-            quiet_since_ms: AtomicU64::default(),
-        };
-        seat.quiet_since_ms.store(seat.now_ms(), Ordering::Relaxed);
-        seat
+        // Nothing was answered yet: it is no kept-alive connection, and never idle.
+        let quiet_since_ms = AtomicU64::new(u64::MAX);
+        Self { clock, takeover: Mutex::default(), busy: AtomicUsize::default(), quiet_since_ms }
     }
 
     fn now_ms(&self) -> u64 {

@@ -4,6 +4,7 @@ As a program it runs a command with both up: `stack.py COMMAND...` sets HEADGATE
 and HEADGATE_E2E_KEY and exits with the command's code.
 """
 
+import base64
 import contextlib
 import json
 import os
@@ -143,7 +144,16 @@ class Simulator(Program):
 
     def requests(self):
         """What came in, oldest first."""
-        return self.control("requests")["requests"]
+        return [Recorded(each) for each in self.control("requests?bodies=base64")["requests"]]
+
+
+class Recorded:
+    """A request as the simulator received it; header names in lower case, repeated lines joined by commas."""
+
+    def __init__(self, told):
+        self.key, self.method, self.path, self.query = (told[name] for name in ("key", "method", "path", "query"))
+        self.headers = {name.lower(): value for name, value in told["headers"].items()}
+        self.body = base64.b64decode(told["body"])
 
 
 class Gateway(Program):

@@ -93,6 +93,8 @@ def test_a_failure_is_the_sdks_own(fresh_sides):
     def scenario(side):
         with pytest.raises(anthropic.APIStatusError) as raised:
             chat(side).invoke("[[sim:fault=overloaded]]")
-        return type(raised.value).__name__, raised.value.status_code
+        assert raised.value.request_id.startswith("req_")
+        return type(raised.value).__name__, raised.value.status_code, raised.value.body["error"]
 
-    assert fresh_sides.same(scenario) == ["OverloadedError", 529]
+    name, status, body = fresh_sides.same(scenario)
+    assert name.endswith("OverloadedError") and (status, body["type"]) == (529, "overloaded_error")

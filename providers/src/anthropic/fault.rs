@@ -43,6 +43,7 @@ pub(super) fn in_answer(head: &WireHead, body: &[u8]) -> Fault {
     let report = Report::read(body);
     let wall = head.headers.get("date").and_then(|date| httpdate::parse_http_date(date).ok());
     let mut headers = head.headers.clone();
+    // The body that goes with this is the error's JSON, not the event stream it may have stood in.
     headers.retain(|name| {
         !["anthropic-ratelimit-", "retry-after", "content-"].iter().any(|it| name.starts_with(it))
     });
@@ -234,6 +235,8 @@ fn detail(status: u16, report: &Report) -> String {
         detail.push_str(": ");
         detail.push_str(&line);
     }
+    // Upstream's text goes to the operator's terminal: nothing in it may steer one or begin a line of its own.
+    detail.retain(|letter| !letter.is_control());
     detail
 }
 

@@ -272,6 +272,7 @@ fn headers(
 
 fn roots(path: &str, file: &str, findings: &mut Findings<'_>) -> Option<Vec<u8>> {
     let path = format!("{path}.ca_file");
+    findings.files.insert(file.into());
     match std::fs::read(file) {
         Ok(pem) => pem::certificates(&path, &pem, findings).map(|_| pem),
         Err(error) => {

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::fmt::Display;
 use std::ops::RangeInclusive;
+use std::path::PathBuf;
 
 use headgate_providers::Secret;
 
@@ -30,6 +31,8 @@ pub struct Findings<'a> {
     pub warnings: Vec<String>,
     /// References, in the order of the options.
     pub references: Vec<Outcome>,
+    /// Files that options refer to.
+    pub files: BTreeSet<PathBuf>,
     /// Options that could not be read at all: nothing more is said about them or what they hold.
     unread: Vec<String>,
 }
@@ -38,7 +41,7 @@ impl<'a> Findings<'a> {
     /// Begins with the problems of reading the shape.
     pub fn new(env: &'a Environment, problems: Vec<Problem>) -> Self {
         let unread = problems.iter().map(|problem| problem.option.clone()).collect();
-        Self { env, problems, warnings: Vec::new(), references: Vec::new(), unread }
+        Self { env, problems, warnings: Vec::new(), references: Vec::new(), files: BTreeSet::new(), unread }
     }
 
     /// Notes a problem at the option `path`.
@@ -199,6 +202,9 @@ impl<'a> Findings<'a> {
     }
 
     fn note(&mut self, path: &str, reference: &Reference, state: &'static str) {
+        if let Reference::File(file) = reference {
+            self.files.insert(file.into());
+        }
         if !matches!(reference, Reference::Plain(_)) {
             self.references.push(Outcome { option: path.to_owned(), source: reference.to_string(), state });
         }

@@ -56,5 +56,6 @@ pub fn settings(raw: &Raw, files: &[PathBuf], findings: &mut Findings<'_>) -> Se
         tenants,
         warnings: Vec::new(),
         files: files.to_vec(),
+        referenced: std::mem::take(&mut findings.files).into_iter().collect(),
     }
 }

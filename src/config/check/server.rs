@@ -20,6 +20,7 @@ pub fn server(raw: &raw::Server, findings: &mut Findings<'_>) -> Server {
     findings.within("server.early_answer_bytes", raw.early_answer_bytes, 0..=1 << 40);
     findings.within("server.drain_delay_s", raw.drain_delay_s, 0..=DAY_S);
     findings.within("server.drain_timeout_s", raw.drain_timeout_s, 0..=DAY_S);
+    findings.within("server.reload_debounce_ms", raw.reload_debounce_ms, 1..=60_000);
     let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get());
     Server {
         listen: address("server.listen", &raw.listen, findings),
@@ -32,6 +33,7 @@ pub fn server(raw: &raw::Server, findings: &mut Findings<'_>) -> Server {
         early_answer_bytes: raw.early_answer_bytes,
         drain_delay: Duration::from_secs(raw.drain_delay_s),
         drain_timeout: Duration::from_secs(raw.drain_timeout_s),
+        reload_debounce: Duration::from_millis(raw.reload_debounce_ms),
         allow_private_upstreams: raw.allow_private_upstreams,
         tls: raw.tls.as_ref().and_then(|tls| pem::listener("server.tls", tls, findings)),
         admin_tls: raw.admin_tls.as_ref().and_then(|tls| pem::listener("server.admin_tls", tls, findings)),

@@ -34,7 +34,9 @@ pub fn auth(raw: &raw::Auth, findings: &mut Findings<'_>) -> Auth {
             admin_tokens.push(AdminToken { name, token, role });
         }
     }
-    Auth { tenants: raw.tenants, admin_tokens }
+    let admin_failures_per_minute = raw.admin_failures_per_minute;
+    findings.within("auth.admin_failures_per_minute", admin_failures_per_minute, 1..=100_000);
+    Auth { tenants: raw.tenants, admin_tokens, admin_failures_per_minute }
 }
 
 /// `tenants`.

@@ -27,7 +27,7 @@ pub struct Route {
 /// One place of a route.
 #[derive(Clone, Debug)]
 pub struct Target {
-    /// Index into [`Settings::backends`].
+    /// Index into [`Settings::backends`](super::Settings::backends).
     pub backend: usize,
     /// Upstream's model name; `{model}` stands for the asked one; absent: the asked one.
     pub model: Option<String>,

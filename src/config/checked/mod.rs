@@ -1,6 +1,6 @@
 //! Checked settings: what the rest of the program sees. Only valid values exist here.
 //!
-//! [`super::raw`] mirrors the files; `raw -> checked` validates, resolves every secret reference and compiles every
+//! `raw` mirrors the files; `raw -> checked` validates, resolves every secret reference and compiles every
 //! pattern once. A snapshot is immutable: a reload builds a new one and swaps it in whole.
 
 mod backend;
@@ -79,4 +79,6 @@ pub struct Settings {
     pub warnings: Vec<String>,
     /// The files this came from, for watching.
     pub files: Vec<PathBuf>,
+    /// The files that it refers to (secrets, certificates), for watching.
+    pub referenced: Vec<PathBuf>,
 }

@@ -29,6 +29,8 @@ pub struct Server {
     pub drain_delay: Duration,
     /// How long live streams may take to finish after that.
     pub drain_timeout: Duration,
+    /// How long the watched files must be quiet before they are read again.
+    pub reload_debounce: Duration,
     /// Whether the admin API may point a backend at a private address or plain http.
     pub allow_private_upstreams: bool,
     /// TLS of the data plane.
@@ -53,6 +55,8 @@ pub struct Auth {
     pub tenants: TenantAuth,
     /// Admin tokens that resolved; empty switches the admin API off.
     pub admin_tokens: Vec<AdminToken>,
+    /// Wrong admin tokens that one source address may present within a minute.
+    pub admin_failures_per_minute: u32,
 }
 
 /// When the data plane asks for a key.

@@ -16,11 +16,12 @@ fn at(seconds: f64) -> Moment {
 }
 
 fn witness(key: u64, keys: usize) -> Witness {
-    Witness { key, keys, backend_itself: false, overload: false }
+    Witness { generation: 0, key, keys, backend_itself: false, overload: false }
 }
 
 fn fail(breaker: &Breaker, now: Moment, witness: Witness) -> bool {
-    breaker.failed(now, breaker.generation(), witness, &settings(), 0.0)
+    let witness = Witness { generation: breaker.generation(), ..witness };
+    breaker.failed(now, witness, &settings(), 0.0)
 }
 
 fn succeed(breaker: &Breaker, now: Moment) -> bool {
@@ -134,11 +135,11 @@ fn outcomes_of_an_earlier_generation_are_ignored() {
     for _ in 0..5 {
         fail(&breaker, at(0.0), witness(1, 1));
     }
-    assert!(!breaker.failed(at(9.0), early, witness(1, 1), &settings(), 0.0));
+    assert!(!breaker.failed(at(9.0), Witness { generation: early, ..witness(1, 1) }, &settings(), 0.0));
     assert_eq!(breaker.gate(at(9.0)), Gate::Until(at(10.0)), "late failures do not extend it");
     assert!(!breaker.succeeded(at(9.0), early, &settings()), "nor do late successes close it");
     assert!(breaker.take_probe(at(10.0)));
-    breaker.failed(at(10.1), early, witness(1, 1), &settings(), 0.0);
+    breaker.failed(at(10.1), Witness { generation: early, ..witness(1, 1) }, &settings(), 0.0);
     assert_eq!(breaker.gate(at(10.1)), Gate::Probing, "nor does one spoil the probe");
 }
 

@@ -70,6 +70,15 @@ fn every_case_of_the_table_is_taken_for_what_it_is() {
 }
 
 #[test]
+fn the_operators_line_holds_no_control_characters() {
+    let body = r#"{"type":"error","error":{"type":"api_error\nlevel=error","message":"\u001b[2J gone\u0000",
+        "details":{"error_code":"a\rb"}}}"#;
+    let head = WireHead { status: 500, headers: Headers::default() };
+    let fault = classify(&head, &Bytes::from(body), Some(wall()));
+    assert_eq!(fault.detail, "500 api_errorlevel=error/ab: [2J gone");
+}
+
+#[test]
 fn an_error_inside_a_200_is_judged_by_its_type() {
     let mut headers = Headers::default();
     headers.push("date", Bytes::from_static(b"Sat, 21 Nov 2026 12:00:00 GMT"));

@@ -1,0 +1,57 @@
+//! The bodies of the fuzz targets over their seeds, so that they hold on every toolchain and at every `cargo test`.
+//!
+//! `fuzz/` runs the same bodies on inputs of its own making. Each body takes any bytes and panics on a broken promise.
+#![expect(clippy::expect_used, clippy::panic, reason = "a test tells by panicking")]
+
+use std::fs;
+use std::path::Path;
+
+mod fault;
+mod request_scan;
+mod sse;
+
+/// The files of a folder of this package, in order.
+fn files(folder: &str) -> Vec<Vec<u8>> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
+    let entries = fs::read_dir(folder).expect("a readable folder");
+    let mut paths: Vec<_> = entries.map(|entry| entry.expect("a readable entry").path()).collect();
+    paths.sort();
+    paths.iter().map(|path| fs::read(path).expect("a readable file")).collect()
+}
+
+/// Every seed as it is, cut short anywhere, and with any one byte replaced by bytes that mean something.
+fn around(seeds: Vec<Vec<u8>>, check: fn(&[u8])) {
+    assert!(!seeds.is_empty());
+    for seed in seeds {
+        check(&seed);
+        let step = seed.len() / 12 + 1;
+        for at in (0..seed.len()).step_by(step) {
+            check(&seed[..at]);
+            for byte in *b"\r\n\"{}[],:\\0e-\x00\xFF" {
+                let mut changed = seed.clone();
+                changed[at] = byte;
+                check(&changed);
+            }
+        }
+    }
+}
+
+#[test]
+fn request_bodies_are_judged_as_json_and_read_as_any_reader_would() {
+    around(files("tests/fuzz/requests"), request_scan::check);
+}
+
+#[test]
+fn streams_say_the_same_in_every_split() {
+    around(files("src/anthropic/testdata/streams"), sse::check);
+}
+
+#[test]
+fn any_error_answer_is_classified_within_bounds() {
+    let table =
+        fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("src/anthropic/testdata/errors.txt"));
+    let table = table.expect("the table of error answers");
+    // A case: a title, then what the target reads, then the expectation.
+    let case = |text: &str| Some(text.split_once('\n')?.1.split("\n=> ").next()?.as_bytes().to_vec());
+    around(table.split("\n== ").skip(1).filter_map(case).collect(), fault::check);
+}

@@ -1,0 +1,92 @@
+//! `/admin/v1/backends`: every backend with its breakers, which an operator may force.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+
+use serde_json::{Value, json};
+
+use super::Asked;
+use super::problem::Problem;
+use super::show::Now;
+use crate::config::checked::ProviderSettings;
+use crate::pool::Upstream;
+use crate::pool::breaker::{Breaker, Force};
+
+/// All backends, by name.
+pub fn list(asked: Asked<'_>) -> Result<Value, Problem> {
+    let Asked { gateway, mut query, body, .. } = asked;
+    let page = query.page()?;
+    query.done()?;
+    body.done()?;
+    let now = Now::read(gateway.clock);
+    let table = gateway.pool.table();
+    let backends = table.upstreams.iter().map(|upstream| (upstream.settings.name.clone(), upstream.clone()));
+    Ok(page.of(backends.collect(), |upstream| shown(upstream, now)))
+}
+
+/// One backend.
+pub fn get(asked: Asked<'_>) -> Result<Value, Problem> {
+    change(asked, |_| Ok(()))
+}
+
+/// Forces a breaker: that of the connections, or with `model` that of an upstream model.
+pub fn breaker(mut asked: Asked<'_>) -> Result<Value, Problem> {
+    let force = match asked.body.text("state")?.as_deref() {
+        Some("open") => Force::Open,
+        Some("closed") => Force::Closed,
+        Some("auto") => Force::Auto,
+        Some(_) | None => return Err(Problem::field("state", "expected open, closed or auto")),
+    };
+    let model = asked.body.text("model")?;
+    change(asked, |upstream| {
+        match model {
+            None => upstream.state.connections.force(force),
+            Some(model) => {
+                let models = upstream.state.models();
+                let known = models.iter().find(|(name, _)| *name == model);
+                known
+                    .ok_or_else(|| Problem::field("model", "no request has asked for this model yet"))?
+                    .1
+                    .force(force);
+            }
+        }
+        Ok(())
+    })
+}
+
+fn change(asked: Asked<'_>, act: impl FnOnce(&Upstream) -> Result<(), Problem>) -> Result<Value, Problem> {
+    let Asked { gateway, id, query, body, .. } = asked;
+    query.done()?;
+    body.done()?;
+    let table = gateway.pool.table();
+    let upstream = table.upstreams.iter().find(|upstream| upstream.settings.name == id);
+    let upstream = upstream.ok_or_else(|| Problem::unknown("backend", id))?;
+    act(upstream)?;
+    gateway.pool.changed();
+    Ok(shown(upstream, Now::read(gateway.clock)))
+}
+
+fn shown(upstream: &Arc<Upstream>, now: Now) -> Value {
+    let settings = &upstream.settings;
+    let provider = match settings.provider {
+        ProviderSettings::Anthropic => "anthropic",
+        ProviderSettings::Bedrock { .. } => "bedrock",
+        ProviderSettings::Vertex { .. } => "vertex",
+        ProviderSettings::OpenAi => "openai",
+    };
+    let breaker = |model: Option<&str>, breaker: &Breaker| json!({ "model": model, "state": breaker.state(now.moment) });
+    let mut models = upstream.state.models();
+    models.sort_by(|(a, _), (b, _)| a.cmp(b));
+    let mut breakers = vec![breaker(None, &upstream.state.connections)];
+    breakers.extend(models.iter().map(|(model, found)| breaker(Some(model), found)));
+    json!({
+        "id": settings.name,
+        "name": settings.name,
+        "provider": provider,
+        "served": upstream.provider.is_some(),
+        "keys": upstream.keys.len(),
+        "keys_ready": upstream.keys.iter().filter(|seat| seat.state(now.moment).0 == "ready").count(),
+        "in_flight": upstream.keys.iter().map(|seat| u64::from(seat.health.in_flight.load(Relaxed))).sum::<u64>(),
+        "breakers": breakers,
+    })
+}

@@ -1,0 +1,24 @@
+//! The core by its behaviour: the loop, the pool and the reply over a scripted transport, with time paused.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test that cannot go on has failed"
+)]
+#![allow(missing_docs, reason = "tests name themselves")]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod bounds;
+mod choice;
+mod clocks;
+mod endings;
+mod parking;
+mod poisoned;
+mod records;
+mod scopes;
+mod splits;
+mod streams;
+mod waiting;

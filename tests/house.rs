@@ -298,7 +298,11 @@ fn imports_run_one_way() {
     let steps: &[&str] =
         &["admission", "attempt", "gateway", "ledger", "pool", "relay", "reply", "settle", "store"];
     let rules: [(&[&str], &[&str], &str); 4] = [
-        (core, &["http", "simulator"], "the core knows neither the edge nor the simulator"),
+        (
+            core,
+            &["demo", "http", "simulator"],
+            "the core knows neither the edge nor the simulator nor the demo",
+        ),
         (plain, steps, "plain data imports no step"),
         (
             &["src/pool", "src/admission", "src/ledger", "src/settle"],

@@ -41,7 +41,10 @@ impl Screen {
 
 impl Drop for Screen {
     fn drop(&mut self) {
-        give_back();
+        // A panic's hook has given it back already; leaving the screen twice would write over the panic's message.
+        if !std::thread::panicking() {
+            give_back();
+        }
     }
 }
 

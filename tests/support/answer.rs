@@ -159,7 +159,7 @@ impl Answer {
     pub fn paced(self, millis: u64) -> Self {
         let pace = |step| match step {
             Step::Chunk(_) => vec![Step::Pause(Duration::from_millis(millis)), step],
-            other => vec![other],
+            Step::Pause(_) | Step::Head(_) | Step::Fail(_) | Step::Hang => vec![step],
         };
         Self { steps: self.steps.into_iter().flat_map(pace).collect() }
     }

@@ -262,11 +262,12 @@ impl World {
     }
 
     fn told(&self, failure: Failure) -> Told {
-        let (headers, body) = match &failure.kind {
-            FailureKind::Passed(answer) if !answer.body.is_empty() => {
-                (answer.headers.clone(), answer.body.clone())
-            }
-            _ => (Headers::default(), anthropic::envelope(failure.error_type(), &failure.message, None)),
+        let (headers, body) = if let FailureKind::Passed(answer) = &failure.kind
+            && !answer.body.is_empty()
+        {
+            (answer.headers.clone(), answer.body.clone())
+        } else {
+            (Headers::default(), anthropic::envelope(failure.error_type(), &failure.message, None))
         };
         let now = self.gateway.clock.now();
         Told { status: failure.status(), headers, body, failure: Some(failure), began: now, ended: now }

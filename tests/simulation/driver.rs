@@ -74,10 +74,13 @@ pub struct Driver {
     entries: u64,
     /// Calls still to be made while there are troubles.
     calls_left: usize,
+    /// Milliseconds between two troubles.
+    pace: u64,
 }
 
 impl Driver {
-    pub fn new(shared: Shared, ledger: Ledger, dice: Dice, calls: usize) -> Self {
+    pub fn new(shared: Shared, ledger: Ledger, mut dice: Dice, calls: usize) -> Self {
+        let pace = *dice.pick(&[700, 2_500, 8_000]);
         Self {
             shared,
             ledger,
@@ -87,6 +90,7 @@ impl Driver {
             agenda: BinaryHeap::new(),
             entries: 0,
             calls_left: calls,
+            pace,
         }
     }
 
@@ -166,7 +170,7 @@ impl Driver {
             return;
         }
         let woken = {
-            let mut ready = self.wakes.ready.lock().unwrap_or_else(PoisonError::into_inner);
+            let ready = self.wakes.ready.lock().unwrap_or_else(PoisonError::into_inner);
             if ready.is_empty() { None } else { Some(ready.len()) }
         };
         let Some(woken) = woken else { return self.idle().await };
@@ -245,7 +249,7 @@ impl Driver {
             }
             Event::Trouble => {
                 self.trouble();
-                600
+                self.pace
             }
             Event::Reload => {
                 self.reload();
@@ -331,7 +335,8 @@ impl Driver {
                 (Place::Model(up.name.clone(), model.to_owned()), *self.dice.pick(&of_model))
             }
         };
-        let until = world.now() + self.dice.millis(200, 15_000);
+        let most = *self.dice.pick(&[1_500, 5_000, 15_000]);
+        let until = world.now() + self.dice.millis(200, most);
         world.note(|| format!("{trouble:?} at {place:?} until {} us", until.as_micros()));
         world.troubles.insert(place, (trouble, until));
     }

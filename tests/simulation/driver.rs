@@ -18,7 +18,7 @@ use headgate_providers::FaultKind;
 
 use super::calls::{Wish, call};
 use super::dice::Dice;
-use super::invariants::opinions;
+use super::invariants::{OUT, PROBING, gates, opinions};
 use super::layout::MODELS;
 use super::oracle::Scope;
 use super::script::{Place, Told, Trouble};
@@ -219,6 +219,7 @@ impl Driver {
         let Some(Reverse((due, _, _))) = self.agenda.peek().copied() else {
             panic!("nothing will ever happen")
         };
+        self.shared.borrow().judge_idle();
         let clock = self.shared.borrow().clock;
         let mut timer = Box::pin(clock.sleep_until(due));
         let wakes = self.wakes.clone();
@@ -417,8 +418,11 @@ impl Driver {
         for up in &table.upstreams {
             let models = up.state.models().into_iter().map(|(_, breaker)| breaker);
             for breaker in models.chain([up.state.connections.clone()]) {
-                breaker.force(Force::Auto);
-                world.breakers.forced(&breaker, Force::Auto);
+                // Only what an operator forced: the rest must come back by itself.
+                if world.breakers.is_forced(&breaker) {
+                    breaker.force(Force::Auto);
+                    world.breakers.forced(&breaker, Force::Auto);
+                }
             }
         }
         gateway.pool.changed();
@@ -439,8 +443,9 @@ impl Driver {
             assert_eq!(health.in_flight.load(Relaxed), 0);
         }
         assert!(world.calls.iter().all(|call| call.settled), "every call is settled");
-        for (name, (kind, _)) in opinions(gateway) {
-            assert_ne!(kind, 2, "{name} is still out of use");
+        for (name, (kind, _)) in gates(gateway) {
+            assert_ne!(kind, OUT, "{name} is still out of use");
+            assert_ne!(kind, PROBING, "{name} waits for a probe that is over");
         }
     }
 }

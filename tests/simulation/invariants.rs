@@ -234,17 +234,14 @@ impl World {
             }
         }
         let closed = candidate.breakers.iter().all(|breaker| breaker.gate(now) == Gate::Open);
-        let excused = match ill {
-            Ill::Overloaded => !closed,
-            Ill::Missing => is_last(&plan, &candidate),
-            _ => false,
-        };
+        let last = ill == Ill::Missing && is_last(&plan, &candidate);
+        let excused = last || (ill == Ill::Overloaded && !closed);
         if !ill.rests() || excused {
             return;
         }
         let epoch = call.epoch;
         let attempt = &self.attempts[number];
-        let until = self.oracle.failed(number, attempt, ill, epoch, (&self.base.park, now));
+        let until = self.oracle.failed(number, attempt, ill, (epoch, &self.base.park, now));
         let gate = blamed_gate(&plan, attempt, ill, now);
         assert!(
             matches!(gate, Some(Gate::Until(end)) if Some(end) >= until),

@@ -102,4 +102,9 @@ impl Breakers {
         row.forced = (force != Force::Auto).then_some(force);
         row.probe = None;
     }
+
+    /// Whether an operator's word holds.
+    pub fn is_forced(&mut self, breaker: &Arc<Breaker>) -> bool {
+        self.row(breaker).forced.is_some()
+    }
 }

@@ -3,7 +3,6 @@
 use std::cell::Cell;
 use std::future::poll_fn;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -94,7 +93,6 @@ pub fn call(shared: &Shared, wish: &Wish) -> (usize, impl Future<Output = ()> + 
         plan: plan.clone(),
         first_tier_only: wish.first_tier_only,
         layout: world.layout.clone(),
-        started,
         patience_until,
         deadline: facts.deadline,
         poison: wish.poison,

@@ -18,7 +18,7 @@ use headgate_providers::FaultKind;
 
 use super::calls::{Wish, call};
 use super::dice::Dice;
-use super::invariants::opinions;
+use super::invariants::{OUT, PROBING, gates, opinions};
 use super::layout::MODELS;
 use super::oracle::Scope;
 use super::script::{Place, Told, Trouble};
@@ -74,10 +74,13 @@ pub struct Driver {
     entries: u64,
     /// Calls still to be made while there are troubles.
     calls_left: usize,
+    /// Milliseconds between two troubles.
+    pace: u64,
 }
 
 impl Driver {
-    pub fn new(shared: Shared, ledger: Ledger, dice: Dice, calls: usize) -> Self {
+    pub fn new(shared: Shared, ledger: Ledger, mut dice: Dice, calls: usize) -> Self {
+        let pace = *dice.pick(&[700, 2_500, 8_000]);
         Self {
             shared,
             ledger,
@@ -87,6 +90,7 @@ impl Driver {
             agenda: BinaryHeap::new(),
             entries: 0,
             calls_left: calls,
+            pace,
         }
     }
 
@@ -166,7 +170,7 @@ impl Driver {
             return;
         }
         let woken = {
-            let mut ready = self.wakes.ready.lock().unwrap_or_else(PoisonError::into_inner);
+            let ready = self.wakes.ready.lock().unwrap_or_else(PoisonError::into_inner);
             if ready.is_empty() { None } else { Some(ready.len()) }
         };
         let Some(woken) = woken else { return self.idle().await };
@@ -215,6 +219,7 @@ impl Driver {
         let Some(Reverse((due, _, _))) = self.agenda.peek().copied() else {
             panic!("nothing will ever happen")
         };
+        self.shared.borrow().judge_idle();
         let clock = self.shared.borrow().clock;
         let mut timer = Box::pin(clock.sleep_until(due));
         let wakes = self.wakes.clone();
@@ -245,7 +250,7 @@ impl Driver {
             }
             Event::Trouble => {
                 self.trouble();
-                600
+                self.pace
             }
             Event::Reload => {
                 self.reload();
@@ -331,7 +336,8 @@ impl Driver {
                 (Place::Model(up.name.clone(), model.to_owned()), *self.dice.pick(&of_model))
             }
         };
-        let until = world.now() + self.dice.millis(200, 15_000);
+        let most = *self.dice.pick(&[1_500, 5_000, 15_000]);
+        let until = world.now() + self.dice.millis(200, most);
         world.note(|| format!("{trouble:?} at {place:?} until {} us", until.as_micros()));
         world.troubles.insert(place, (trouble, until));
     }
@@ -412,8 +418,11 @@ impl Driver {
         for up in &table.upstreams {
             let models = up.state.models().into_iter().map(|(_, breaker)| breaker);
             for breaker in models.chain([up.state.connections.clone()]) {
-                breaker.force(Force::Auto);
-                world.breakers.forced(&breaker, Force::Auto);
+                // Only what an operator forced: the rest must come back by itself.
+                if world.breakers.is_forced(&breaker) {
+                    breaker.force(Force::Auto);
+                    world.breakers.forced(&breaker, Force::Auto);
+                }
             }
         }
         gateway.pool.changed();
@@ -434,8 +443,9 @@ impl Driver {
             assert_eq!(health.in_flight.load(Relaxed), 0);
         }
         assert!(world.calls.iter().all(|call| call.settled), "every call is settled");
-        for (name, (kind, _)) in opinions(gateway) {
-            assert_ne!(kind, 2, "{name} is still out of use");
+        for (name, (kind, _)) in gates(gateway) {
+            assert_ne!(kind, OUT, "{name} is still out of use");
+            assert_ne!(kind, PROBING, "{name} waits for a probe that is over");
         }
     }
 }

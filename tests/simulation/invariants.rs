@@ -1,9 +1,11 @@
 //! The promises, checked at every dispatch and after every step.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
+use headgate::clock::Moment;
 use headgate::failure::Failure;
 use headgate::gateway::Gateway;
 use headgate::pool::park::{Gate, Park};
@@ -17,14 +19,26 @@ use super::world::{News, Stage, World};
 /// Timers have whole milliseconds.
 const TICK: Duration = Duration::from_millis(2);
 
-/// What the core holds of every key, group and backend: parks and breakers by name, a probe under way being none of its
-/// concern.
+/// A probe is under way.
+pub const PROBING: u8 = 3;
+/// Not to be asked now.
+pub const OUT: u8 = 2;
+
+/// What the core holds of every key, group and backend: parks and breakers by name, and until when. Whether a probe is under
+/// way is no opinion.
 pub fn opinions(gateway: &Gateway) -> BTreeMap<String, (u8, u64)> {
+    let all = gates(gateway).into_iter();
+    all.map(|(name, (kind, until))| (name, (if kind == PROBING { 1 } else { kind }, until))).collect()
+}
+
+/// The same, probes told apart.
+pub fn gates(gateway: &Gateway) -> BTreeMap<String, (u8, u64)> {
     let (table, now) = (gateway.pool.table(), gateway.clock.now());
     let gate = |gate: Gate| match gate {
         Gate::Open => (0, 0),
-        Gate::Probe | Gate::Probing => (1, 0),
-        Gate::Until(end) => (2, end.as_micros()),
+        Gate::Probe => (1, 0),
+        Gate::Probing => (PROBING, 0),
+        Gate::Until(end) => (OUT, end.as_micros()),
     };
     let mut all = BTreeMap::new();
     let mut park = |name: String, park: &Park| all.insert(name, gate(park.gate(now)));
@@ -220,17 +234,14 @@ impl World {
             }
         }
         let closed = candidate.breakers.iter().all(|breaker| breaker.gate(now) == Gate::Open);
-        let excused = match ill {
-            Ill::Overloaded => !closed,
-            Ill::Missing => is_last(&plan, &candidate),
-            _ => false,
-        };
+        let last = ill == Ill::Missing && is_last(&plan, &candidate);
+        let excused = last || (ill == Ill::Overloaded && !closed);
         if !ill.rests() || excused {
             return;
         }
         let epoch = call.epoch;
         let attempt = &self.attempts[number];
-        let until = self.oracle.failed(number, attempt, ill, epoch, (&self.base.park, now));
+        let until = self.oracle.failed(number, attempt, ill, (epoch, &self.base.park, now));
         let gate = blamed_gate(&plan, attempt, ill, now);
         assert!(
             matches!(gate, Some(Gate::Until(end)) if Some(end) >= until),
@@ -306,24 +317,41 @@ impl World {
         }
         let tiers = call.plan.tiers.iter().take(if call.first_tier_only { 1 } else { usize::MAX });
         for candidate in tiers.flatten() {
-            let tried = call
-                .attempts
-                .iter()
-                .any(|&number| std::sync::Arc::ptr_eq(&self.attempts[number].health, &candidate.seat.health));
-            let ready = |gate: Gate| matches!(gate, Gate::Open | Gate::Probe);
-            let parks = candidate.parks.iter().chain([&candidate.missing]).all(|park| ready(park.gate(now)));
-            let breakers = candidate.breakers.iter().all(|breaker| ready(breaker.gate(now)));
-            let left = candidate.seat.health.is_enabled()
-                && !tried
-                && parks
-                && breakers
-                && !self.excluded(id, candidate);
+            let left = self.could_serve(id, candidate, now);
             assert!(
                 !left,
                 "call {id} gave up with {status} although {} could serve it",
                 candidate.seat.id.name
             );
         }
+    }
+
+    /// Nothing is to do before the next timer: nobody may be waiting for a key that is free.
+    pub fn judge_idle(&self) {
+        // What became free a moment ago is told by a timer that has whole milliseconds.
+        let past = Moment::from_micros(self.now().as_micros().saturating_sub(3_000));
+        for id in self.oldest..self.calls.len() {
+            let call = &self.calls[id];
+            let open = call.attempts.last().is_some_and(|&last| self.attempts[last].open);
+            if call.stage != Stage::Relaying || open {
+                continue;
+            }
+            for candidate in &call.plan.tiers[0] {
+                let free = self.could_serve(id, candidate, past);
+                assert!(!free, "call {id} waits although {} is free", candidate.seat.id.name);
+            }
+        }
+    }
+
+    /// Whether a candidate that the call has not tried was free at that moment.
+    fn could_serve(&self, id: usize, candidate: &Candidate, at: Moment) -> bool {
+        let health = &candidate.seat.health;
+        let mut tries = self.calls[id].attempts.iter().map(|&number| &self.attempts[number].health);
+        let tried = tries.any(|tried| Arc::ptr_eq(tried, health));
+        let ready = |gate: Gate| matches!(gate, Gate::Open | Gate::Probe);
+        let parks = candidate.parks.iter().chain([&candidate.missing]).all(|park| ready(park.gate(at)));
+        let breakers = candidate.breakers.iter().all(|breaker| ready(breaker.gate(at)));
+        health.is_enabled() && !tried && parks && breakers && !self.excluded(id, candidate)
     }
 
     fn excluded(&self, id: usize, candidate: &Candidate) -> bool {
@@ -337,7 +365,6 @@ impl World {
 
 /// Whether no other place of the plan is believed to have the model.
 fn is_last(plan: &Plan, own: &Candidate) -> bool {
-    let mut others =
-        plan.tiers.iter().flatten().filter(|other| !std::sync::Arc::ptr_eq(&other.missing, &own.missing));
+    let mut others = plan.tiers.iter().flatten().filter(|other| !Arc::ptr_eq(&other.missing, &own.missing));
     !others.any(|other| other.missing.notice().is_none())
 }

@@ -142,8 +142,7 @@ impl Oracle {
         number: usize,
         attempt: &Attempt,
         ill: Ill,
-        epoch: u32,
-        (times, now): (&Times, Moment),
+        (epoch, times, now): (u32, &Times, Moment),
     ) -> Option<Moment> {
         let resting = matches!(self.gates.remove(&number).flatten(), Some(Gate::Until(_)));
         let (least, stated) = match ill {

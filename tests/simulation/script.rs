@@ -324,7 +324,6 @@ fn good(asked: &Asked<'_>, dice: &mut Dice, pause: u64) -> Fate {
             chunks(&body, pause, dice),
             End::Clean,
             (usize::MAX, body.len()),
-            dice,
         );
     }
     let (early, late) = stream_halves(asked, dice);
@@ -336,14 +335,7 @@ fn good(asked: &Asked<'_>, dice: &mut Dice, pause: u64) -> Fate {
     }
     let end =
         *dice.pick(&[End::Clean, End::Clean, End::Clean, End::Hangs, End::Broken(FaultKind::Truncated)]);
-    answered(
-        dice.millis(1, 400),
-        "text/event-stream",
-        chunks(&body, pause, dice),
-        end,
-        (content_at, over_at),
-        dice,
-    )
+    answered(dice.millis(1, 400), "text/event-stream", chunks(&body, pause, dice), end, (content_at, over_at))
 }
 
 fn answered(
@@ -352,9 +344,7 @@ fn answered(
     chunks: Vec<(Duration, Bytes)>,
     end: End,
     (content_at, over_at): (usize, usize),
-    dice: &mut Dice,
 ) -> Fate {
-    let _keeps_draws_even = dice.number();
     let answer = Answer { status: 200, headers: headers(content_type), chunks, end, content_at, over_at };
     Fate { opening: Opening::Answers(wait, answer), ill: None, late_ill: None }
 }
@@ -387,11 +377,11 @@ fn broken_stream(asked: &Asked<'_>, dice: &mut Dice, with_content: bool, reporte
     let over_at = if reported { body.len() } else { usize::MAX };
     let wait = dice.millis(1, 400);
     let cut = chunks(&body, 30, dice);
-    let mut fate = answered(wait, "text/event-stream", cut, end, (content_at, over_at), dice);
+    let mut fate = answered(wait, "text/event-stream", cut, end, (content_at, over_at));
     if with_content {
-        fate.late_ill = Some(ill)
+        fate.late_ill = Some(ill);
     } else {
-        fate.ill = Some(ill)
+        fate.ill = Some(ill);
     }
     fate
 }
@@ -402,7 +392,7 @@ fn cut_whole(asked: &Asked<'_>, dice: &mut Dice) -> Fate {
         *dice.pick(&[(Ill::Server, End::Clean), (Ill::Connection, End::Broken(FaultKind::Reset))]);
     let wait = dice.millis(1, 400);
     let cut = chunks(&body, 30, dice);
-    let mut fate = answered(wait, "application/json", cut, end, (usize::MAX, usize::MAX), dice);
+    let mut fate = answered(wait, "application/json", cut, end, (usize::MAX, usize::MAX));
     fate.ill = Some(ill);
     fate
 }

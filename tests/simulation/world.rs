@@ -53,7 +53,6 @@ pub struct Call {
     pub plan: Arc<Plan>,
     pub first_tier_only: bool,
     pub layout: Rc<Layout>,
-    pub started: Moment,
     pub patience_until: Moment,
     pub deadline: Moment,
     pub poison: Option<Poison>,
@@ -91,7 +90,10 @@ pub struct Attempt {
     /// Bytes the gateway has taken.
     pub taken: Vec<u8>,
     pub last_byte: Moment,
+    /// It met an idle connection that was closed, and has not been sent again.
     pub stale: bool,
+    /// What becomes of it on a fresh connection.
+    pub fresh: Option<Opening>,
     /// The transport still holds something of it.
     pub open: bool,
     pub committed: bool,
@@ -272,7 +274,8 @@ impl World {
             )
         });
         let generations = candidate.breakers.each_ref().map(|breaker| breaker.generation());
-        let stale = matches!(opening, Opening::Fails(_, FaultKind::StaleConnection)) || self.dice.percent(3);
+        let stale = matches!(opening, Opening::Fails(_, FaultKind::StaleConnection))
+            || self.misfortunes > 0 && self.dice.percent(3);
         self.attempts.push(Attempt {
             call: id,
             secret,
@@ -288,6 +291,7 @@ impl World {
             taken: Vec::new(),
             last_byte: now,
             stale,
+            fresh: None,
             open: false,
             committed: false,
             told: false,
@@ -297,6 +301,7 @@ impl World {
         self.calls[id].attempts.push(number);
         self.open(number);
         if stale {
+            self.attempts[number].fresh = Some(opening);
             return (number, Opening::Fails(Duration::ZERO, FaultKind::StaleConnection));
         }
         (number, opening)
@@ -308,12 +313,8 @@ impl World {
         assert!(self.attempts[number].stale && self.attempts[number].secret == secret, "fresh without need");
         self.attempts[number].stale = false;
         self.open(number);
-        if self.attempts[number].ill == Some(Ill::Nobody) {
-            return (number, Opening::Fails(Duration::from_millis(1), FaultKind::StaleConnection));
-        }
-        self.attempts[number].ill = Some(Ill::Connection);
-        self.attempts[number].late_ill = None;
-        (number, Opening::Fails(Duration::from_millis(3), FaultKind::Reset))
+        let opening = self.attempts[number].fresh.take().expect("kept for the fresh connection");
+        (number, opening)
     }
 
     fn open(&mut self, number: usize) {

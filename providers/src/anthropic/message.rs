@@ -168,7 +168,9 @@ fn time_of_day(behind: &str) -> Option<Time> {
         .or_else(|| behind.strip_prefix(' '))?;
     let hour = clock.get(..2)?.parse().ok()?;
     let minute = clock.get(2..5)?.strip_prefix(':')?.parse().ok()?;
-    Time::new(hour, minute, 0, 0).ok()
+    // Without its seconds a moment just ahead would count as past.
+    let second = clock.get(5..8).and_then(|rest| rest.strip_prefix(':')?.parse().ok());
+    Time::new(hour, minute, second.unwrap_or(0), 0).ok()
 }
 
 #[cfg(test)]

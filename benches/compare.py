@@ -133,7 +133,8 @@ http {{
 
     def start_headgate(self, binary, name="headgate", extra=None, backends=None):
         port, admin = free_port(), free_port()
-        path = os.path.join(self.folder, f"{name}.yaml")
+        os.makedirs(os.path.join(self.folder, "config"), exist_ok=True)
+        path = os.path.join(self.folder, "config", f"{name}.yaml")
         with open(path, "w") as out:
             json.dump({
                 "server": {"listen": f"127.0.0.1:{port}", "admin_listen": f"127.0.0.1:{admin}", "workers": 1,

@@ -53,6 +53,7 @@ impl<B: Body> MessageBody for ReplyBody<B> {
 pub type Running<B> = Pin<Box<dyn Future<Output = Result<Reply<B>, Ended>>>>;
 
 /// Where a held call stands.
+#[expect(clippy::large_enum_variant, reason = "made once and taken apart at once")]
 pub enum Held<B> {
     /// It ended within the hold.
     Settled(Result<Reply<B>, Ended>),

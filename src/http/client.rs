@@ -230,7 +230,11 @@ impl Body for WireBody {
 fn payload_fault(error: PayloadError) -> Fault {
     let kind = match &error {
         PayloadError::Io(_) | PayloadError::Incomplete(_) => FaultKind::Truncated,
-        _ => FaultKind::Malformed,
+        PayloadError::EncodingCorrupted
+        | PayloadError::Overflow
+        | PayloadError::UnknownLength
+        | PayloadError::Http2Payload(_)
+        | _ => FaultKind::Malformed,
     };
     Fault::new(kind, error.to_string())
 }
@@ -243,7 +247,14 @@ fn send_fault(error: &SendRequestError, body_size: usize) -> Fault {
         SendRequestError::Send(error) => io_kind(error),
         SendRequestError::Response(actix_http::error::ParseError::Io(error)) => io_kind(error),
         SendRequestError::Response(_) => FaultKind::Malformed,
-        _ => FaultKind::Reset,
+        SendRequestError::Url(_)
+        | SendRequestError::Http(_)
+        | SendRequestError::H2(_)
+        | SendRequestError::Timeout
+        | SendRequestError::TunnelNotSupported
+        | SendRequestError::Body(_)
+        | SendRequestError::Custom(..)
+        | _ => FaultKind::Reset,
     };
     // A small body fits the socket's buffers: nobody refuses its upload, the connection just broke.
     let small = kind == FaultKind::UploadRefused && body_size <= SLICE;

@@ -39,6 +39,16 @@ pub fn tenant(gateway: &Gateway, headers: &HeaderMap) -> Result<Option<Arc<Tenan
     }
 }
 
+/// The upload that is still to be read after an early answer; `None` where the request announced no body, so that its
+/// connection can be used again.
+#[must_use]
+pub fn unread(request: &HttpRequest, payload: Payload) -> Option<Payload> {
+    let headers = request.headers();
+    let length = headers.get(header::CONTENT_LENGTH);
+    let announced = length.is_some_and(|length| length.as_bytes() != b"0");
+    (announced || headers.contains_key(header::TRANSFER_ENCODING)).then_some(payload)
+}
+
 /// Bytes of request bodies held by one call; dropping it gives them back.
 #[derive(Debug)]
 pub struct Buffered {

@@ -59,7 +59,9 @@ async fn serve(
     let mut record = Record::open(gateway.clone(), id, name, gateway.clock.now());
     let tenant = match ingress::tenant(gateway, request.headers()) {
         Ok(tenant) => tenant,
-        Err(failure) => return respond::failure(gateway, record, &failure, Some(payload)),
+        Err(failure) => {
+            return respond::failure(gateway, record, &failure, ingress::unread(&request, payload));
+        }
     };
     record.tenant = tenant.as_ref().map(|tenant| tenant.name.clone());
     let read = gateway.drain.until_goodbye(ingress::body(gateway, &request, &mut payload)).await;
@@ -67,7 +69,7 @@ async fn serve(
         Ok(read) => read,
         Err(failure) => return respond::failure(gateway, record, &failure, Some(payload)),
     };
-    let relay = match prepare(edge, operation, &request, body, tenant, &mut record).await {
+    let relay = match prepare(edge, &request, Received { operation, body, tenant }, &mut record).await {
         Ok(relay) => relay,
         Err(failure) => return respond::failure(gateway, record, &failure, None),
     };
@@ -81,15 +83,21 @@ async fn serve(
     if multiplexed { response.map_body(|_, body| edge.stalls.watch(body)) } else { response }
 }
 
+/// A request whose caller is known and whose body is read.
+struct Received {
+    operation: Operation,
+    body: bytes::Bytes,
+    tenant: Option<Arc<Tenant>>,
+}
+
 /// Parses the body and finds who may serve it.
 async fn prepare(
     edge: &Edge,
-    operation: Operation,
     request: &HttpRequest,
-    body: bytes::Bytes,
-    tenant: Option<Arc<Tenant>>,
+    received: Received,
     record: &mut Record,
 ) -> Result<Relay<Links>, Failure> {
+    let Received { operation, body, tenant } = received;
     let gateway = &edge.gateway;
     let settings = gateway.settings();
     let fallback = ingress::fallback(request.headers())?;

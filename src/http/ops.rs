@@ -5,6 +5,7 @@ use actix_web::http::header;
 use actix_web::web::{Data, Payload};
 use actix_web::{HttpRequest, HttpResponse};
 
+use super::ingress;
 use super::messages::Edge;
 use super::respond;
 use crate::call::RequestId;
@@ -45,7 +46,7 @@ pub async fn metrics(gateway: &Gateway) -> HttpResponse {
 /// Any path that is not ours.
 pub async fn not_found(edge: Data<Edge>, request: HttpRequest, payload: Payload) -> HttpResponse {
     let failure = Failure::new(FailureKind::NotFound, format!("Not found: {}", request.path()));
-    std::future::ready(refuse(&edge, payload, &failure)).await
+    std::future::ready(refuse(&edge, &request, payload, &failure)).await
 }
 
 /// A path of ours with a method it does not take; `allowed` is told.
@@ -59,13 +60,13 @@ pub async fn method_not_allowed(
         FailureKind::MethodNotAllowed,
         format!("Method {} is not allowed here; use {allowed}.", request.method()),
     );
-    let mut response = refuse(edge, payload, &failure);
+    let mut response = refuse(edge, request, payload, &failure);
     response.headers_mut().insert(header::ALLOW, header::HeaderValue::from_static(allowed));
     std::future::ready(response).await
 }
 
-fn refuse(edge: &Edge, payload: Payload, failure: &Failure) -> HttpResponse<BoxBody> {
+fn refuse(edge: &Edge, request: &HttpRequest, payload: Payload, failure: &Failure) -> HttpResponse<BoxBody> {
     let gateway = &edge.gateway;
     let record = Record::open(gateway.clone(), RequestId::new(), "other", gateway.clock.now());
-    respond::failure(gateway, record, failure, Some(payload))
+    respond::failure(gateway, record, failure, ingress::unread(request, payload))
 }

@@ -6,7 +6,7 @@ use actix_web::http::StatusCode;
 use actix_web::http::header::{self, HeaderName, HeaderValue};
 use actix_web::web::Payload;
 use bytes::Bytes;
-use headgate_providers::{Headers, anthropic, reply_header_passes};
+use headgate_providers::{Answer, Headers, anthropic, reply_header_passes};
 
 use super::body::EarlyAnswer;
 use crate::failure::{Failure, FailureKind, whole_seconds};
@@ -33,21 +33,21 @@ pub fn put<B>(response: &mut HttpResponse<B>, headers: &Headers) {
 /// The sentence a failure tells where upstream's own body cannot be sent.
 #[must_use]
 pub fn message(failure: &Failure) -> String {
-    match &failure.kind {
-        FailureKind::Passed(answer) if !answer.body.is_empty() => {
-            #[derive(serde::Deserialize)]
-            struct Envelope {
-                error: Inner,
-            }
-            #[derive(serde::Deserialize)]
-            struct Inner {
-                message: String,
-            }
-            let told = serde_json::from_slice::<Envelope>(&answer.body);
-            told.map_or_else(|_| "The upstream failed.".to_owned(), |envelope| envelope.error.message)
-        }
-        _ => failure.message.clone(),
+    #[derive(serde::Deserialize)]
+    struct Envelope {
+        error: Inner,
     }
+    #[derive(serde::Deserialize)]
+    struct Inner {
+        message: String,
+    }
+    if let FailureKind::Passed(answer) = &failure.kind
+        && !answer.body.is_empty()
+    {
+        let told = serde_json::from_slice::<Envelope>(&answer.body);
+        return told.map_or_else(|_| "The upstream failed.".to_owned(), |envelope| envelope.error.message);
+    }
+    failure.message.clone()
 }
 
 /// Tells the caller, closes the record, and reads the rest of an unread upload.
@@ -60,22 +60,10 @@ pub fn failure(
 ) -> HttpResponse {
     record.failed(failure);
     let id = record.id.as_str().to_owned();
-    let (mut headers, body) = match &failure.kind {
-        FailureKind::Passed(answer) => {
-            let expose = gateway.settings().relay.expose_upstream_limits;
-            let mut headers = answer.headers.clone();
-            let own_time = failure.retry_after.is_some();
-            headers.retain(|name| {
-                reply_header_passes(name, expose) && !(own_time && name.starts_with("retry-after"))
-            });
-            if answer.body.is_empty() {
-                headers.retain(|name| name != "content-type" && name != "content-encoding");
-                (headers, anthropic::envelope(failure.error_type(), &failure.message, Some(&id)))
-            } else {
-                (headers, answer.body.clone())
-            }
-        }
-        _ => (Headers::default(), anthropic::envelope(failure.error_type(), &failure.message, Some(&id))),
+    let (mut headers, body) = if let FailureKind::Passed(answer) = &failure.kind {
+        passed(gateway, failure, answer, &id)
+    } else {
+        (Headers::default(), anthropic::envelope(failure.error_type(), &failure.message, Some(&id)))
     };
     if !headers.has("content-type") {
         headers.push("content-type", "application/json");
@@ -98,6 +86,20 @@ pub fn failure(
     }
     drop(record);
     answer(gateway, failure.status(), &headers, body, unread)
+}
+
+/// What upstream said and may be shown; what is no envelope becomes one of the same status.
+fn passed(gateway: &Gateway, failure: &Failure, answer: &Answer, id: &str) -> (Headers, Bytes) {
+    let expose = gateway.settings().relay.expose_upstream_limits;
+    let own_time = failure.retry_after.is_some();
+    let mut headers = answer
+        .headers
+        .kept(6, |name| reply_header_passes(name, expose) && !(own_time && name.starts_with("retry-after")));
+    if !answer.body.is_empty() {
+        return (headers, answer.body.clone());
+    }
+    headers.retain(|name| name != "content-type" && name != "content-encoding");
+    (headers, anthropic::envelope(failure.error_type(), &failure.message, Some(id)))
 }
 
 fn answer(

@@ -143,7 +143,7 @@ impl Drop for Record {
             request_id = self.id.as_str(),
             operation = self.operation,
             tenant = self.tenant.as_deref(),
-            model = %self.model,
+            model = self.model.as_str(),
             stream = self.stream,
             status = self.status,
             outcome = self.outcome.name(),

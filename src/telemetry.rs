@@ -4,6 +4,8 @@
 //! OpenTelemetry conventions for generative AI: one server span per request, one client span per attempt. They cost nothing
 //! until a subscriber wants them, so the log's own layer leaves them out unless it is asked for `debug`.
 
+mod json;
+
 use std::io::IsTerminal as _;
 use std::path::Path;
 use std::sync::Mutex;
@@ -19,6 +21,8 @@ use tracing_subscriber::{Layer as _, Registry};
 use crate::call::RequestId;
 use crate::config::checked::{Log, LogFormat};
 use crate::pool::Lease;
+
+use json::JsonLine;
 
 /// Starts logging to standard error; later calls change nothing.
 pub fn start(log: &Log) {
@@ -47,11 +51,7 @@ fn start_in(log: &Log, writer: BoxMakeWriter, for_people: bool) {
     };
     let layer = tracing_subscriber::fmt::layer().with_writer(writer);
     let layer = if for_people { layer } else { layer.with_ansi(false) };
-    let layer = if json {
-        layer.json().flatten_event(true).with_current_span(false).with_span_list(spans).boxed()
-    } else {
-        layer.boxed()
-    };
+    let layer = if json { layer.event_format(JsonLine).boxed() } else { layer.boxed() };
     let started = Registry::default().with(layer.with_filter(filter)).try_init();
     if started.is_err() {
         tracing::debug!("logging was started before");

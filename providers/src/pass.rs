@@ -14,7 +14,8 @@ const PRIVATE: [&str; 8] =
 #[must_use]
 pub fn forwards(name: &str) -> bool {
     match name {
-        "content-type" | "accept" | "user-agent" => true,
+        // The usual ones first: this is asked of every header of every request.
+        "content-type" | "accept" | "user-agent" | "anthropic-version" | "anthropic-beta" => true,
         _ => name.starts_with("anthropic-") && !PRIVATE.iter().any(|part| name.contains(part)),
     }
 }

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::value::RawValue;
 
 use super::{fault, usage};
 use crate::fault::{Fault, FaultKind};
@@ -68,8 +68,8 @@ impl Stream {
             }
             b"content_block_delta" | b"content_block_stop" => Meaning::Content,
             b"message_delta" => {
-                let delta: Option<Delta> = serde_json::from_slice(&event.data).ok();
-                told = delta.and_then(|delta| self.told(&delta.usage));
+                let delta: Option<Delta<'_>> = serde_json::from_slice(&event.data).ok();
+                told = delta.and_then(|delta| self.told(delta.usage));
                 Meaning::Content
             }
             b"message_stop" => Meaning::Stop,
@@ -83,14 +83,14 @@ impl Stream {
 
     /// A start that is no JSON would break every client, and nothing was shown yet: better to fail.
     fn message_start(&mut self, data: &[u8]) -> Result<Option<Usage>, Fault> {
-        let start: Start = serde_json::from_slice(data).map_err(|error| {
+        let start: Start<'_> = serde_json::from_slice(data).map_err(|error| {
             Fault::new(FaultKind::Malformed, format!("message_start is not what it should be: {error}"))
         })?;
-        Ok(self.told(&start.message.usage))
+        Ok(self.told(start.message.usage))
     }
 
-    fn told(&mut self, object: &Value) -> Option<Usage> {
-        usage::merge(&mut self.usage, object).then_some(self.usage)
+    fn told(&mut self, object: Option<&RawValue>) -> Option<Usage> {
+        usage::merge(&mut self.usage, object?.get()).then_some(self.usage)
     }
 
     /// Takes one event of its own into `out`.
@@ -203,20 +203,21 @@ struct Tagged {
 }
 
 #[derive(Deserialize)]
-struct Start {
-    message: Message,
+struct Start<'a> {
+    #[serde(borrow)]
+    message: Message<'a>,
 }
 
 #[derive(Deserialize)]
-struct Message {
-    #[serde(default)]
-    usage: Value,
+struct Message<'a> {
+    #[serde(borrow, default)]
+    usage: Option<&'a RawValue>,
 }
 
 #[derive(Deserialize)]
-struct Delta {
-    #[serde(default)]
-    usage: Value,
+struct Delta<'a> {
+    #[serde(borrow, default)]
+    usage: Option<&'a RawValue>,
 }
 
 #[cfg(test)]

@@ -4,24 +4,68 @@
 //! keeps its earlier value, as the official SDKs do it. A field of a wrong type counts as absent: usage never breaks a good
 //! answer.
 
-use serde_json::Value;
-
 use crate::frame::Usage;
+use crate::json::{Cursor, Flaw};
 
 /// Above this a count is nonsense; it also keeps sums of counts far from overflowing.
 const MOST: u64 = 1 << 48;
+/// A `usage` object is shallow; a deeper one is not read.
+const DEEPEST: usize = 32;
 
-/// Overwrites in `usage` what `object` tells. `false`: it tells nothing.
-pub(super) fn merge(usage: &mut Usage, object: &Value) -> bool {
-    let count = |object: &Value, name| object.get(name).and_then(Value::as_u64).map(|count| count.min(MOST));
-    let input = count(object, "input_tokens");
-    let output = count(object, "output_tokens");
-    let cache_read = count(object, "cache_read_input_tokens");
-    let written = count(object, "cache_creation_input_tokens");
-    let split = object.get("cache_creation").unwrap_or(&Value::Null);
-    let five_minutes = count(split, "ephemeral_5m_input_tokens");
-    let one_hour = count(split, "ephemeral_1h_input_tokens");
+/// What one `usage` object tells.
+#[derive(Clone, Copy, Debug, Default)]
+struct Counts {
+    input: Option<u64>,
+    output: Option<u64>,
+    cache_read: Option<u64>,
+    written: Option<u64>,
+    five_minutes: Option<u64>,
+    one_hour: Option<u64>,
+}
 
+impl Counts {
+    /// Reads an object without building a tree; what is no object tells nothing.
+    fn read(object: &str) -> Result<Self, Flaw> {
+        let mut counts = Self::default();
+        let mut cursor = Cursor::new(object.as_bytes(), DEEPEST)?;
+        cursor.members(|cursor, key| {
+            let name = cursor.decode(key).unwrap_or_default();
+            if name == "cache_creation" && cursor.peek() == Some(b'{') {
+                return cursor.members(|cursor, key| {
+                    let name = cursor.decode(key).unwrap_or_default();
+                    counts.note(&name, count(cursor)?);
+                    Ok::<(), Flaw>(())
+                });
+            }
+            counts.note(&name, count(cursor)?);
+            Ok::<(), Flaw>(())
+        })?;
+        Ok(counts)
+    }
+
+    fn note(&mut self, name: &str, count: Option<u64>) {
+        match name {
+            "input_tokens" => self.input = count,
+            "output_tokens" => self.output = count,
+            "cache_read_input_tokens" => self.cache_read = count,
+            "cache_creation_input_tokens" => self.written = count,
+            "ephemeral_5m_input_tokens" => self.five_minutes = count,
+            "ephemeral_1h_input_tokens" => self.one_hour = count,
+            _ => {}
+        }
+    }
+}
+
+/// Passes a value; a whole number is a count, anything else is none.
+fn count(cursor: &mut Cursor<'_>) -> Result<Option<u64>, Flaw> {
+    let span = cursor.value()?;
+    Ok(cursor.slice(span).parse().ok().map(|count: u64| count.min(MOST)))
+}
+
+/// Overwrites in `usage` what the object written as `object` tells. `false`: it tells nothing.
+pub(super) fn merge(usage: &mut Usage, object: &str) -> bool {
+    let Ok(counts) = Counts::read(object) else { return false };
+    let Counts { input, output, cache_read, written, five_minutes, one_hour } = counts;
     usage.input = input.unwrap_or(usage.input);
     usage.output = output.unwrap_or(usage.output);
     usage.cache_read = cache_read.unwrap_or(usage.cache_read);
@@ -42,8 +86,12 @@ pub(super) fn merge(usage: &mut Usage, object: &Value) -> bool {
 mod tests {
     use serde_json::json;
 
-    use super::{MOST, merge};
+    use super::MOST;
     use crate::frame::Usage;
+
+    fn merge(usage: &mut Usage, object: &serde_json::Value) -> bool {
+        super::merge(usage, &object.to_string())
+    }
 
     #[test]
     fn absent_fields_keep_earlier_values() {

@@ -1,7 +1,6 @@
 //! Whole answers: held until they are complete, then passed as received.
 
 use bytes::Bytes;
-use serde_json::Value;
 
 use super::{fault, usage};
 use crate::fault::{Fault, FaultKind};
@@ -67,7 +66,7 @@ struct Facts {
     usage: Option<Usage>,
 }
 
-/// Validates the whole answer in one pass; only `usage` is read into a tree. Depth is bounded by the size: the reader does
+/// Validates the whole answer in one pass, without building a tree. Depth is bounded by the size: the reader does
 /// not recurse.
 fn read(body: &[u8]) -> Result<Facts, Flaw> {
     let mut cursor = Cursor::new(body, usize::MAX)?;
@@ -78,9 +77,8 @@ fn read(body: &[u8]) -> Result<Facts, Flaw> {
         match name.as_ref() {
             "type" => facts.is_error = cursor.slice(span) == "\"error\"",
             "usage" => {
-                let object: Value = serde_json::from_str(cursor.slice(span)).unwrap_or_default();
                 let mut usage = Usage::default();
-                facts.usage = usage::merge(&mut usage, &object).then_some(usage);
+                facts.usage = usage::merge(&mut usage, cursor.slice(span)).then_some(usage);
             }
             _ => {}
         }

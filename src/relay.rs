@@ -130,6 +130,10 @@ impl<T: Transport> Relay<T> {
         let clock = self.gateway.clock;
         loop {
             let now = clock.now();
+            // Of the newest settings: after a reload a key that is gone is not used, and a new one serves.
+            if let Some(plan) = pool.plan(&self.call.request.outline.model) {
+                trail.plan = plan;
+            }
             if let Ok(lease) = pool.lease(&trail.plan, &trail.avoid, now, trail.spill_until(now)) {
                 return Ok(lease);
             }
@@ -151,10 +155,6 @@ impl<T: Transport> Relay<T> {
             tokio::select! {
                 () = bell => {}
                 () = clock.sleep_until(until) => {}
-            }
-            // A reload during the wait: a key that is gone is not used, a new one serves.
-            if let Some(plan) = pool.plan(&self.call.request.outline.model) {
-                trail.plan = plan;
             }
         }
     }

@@ -33,7 +33,7 @@ pub struct Avoid {
 impl Avoid {
     /// Whether the candidate's backend is to be left for last; it is not waited for either.
     fn speaks_against_upstream(&self, candidate: &Candidate) -> bool {
-        self.upstreams.iter().any(|upstream| Arc::ptr_eq(upstream, &candidate.upstream))
+        is_among(&self.upstreams, candidate)
     }
 }
 
@@ -122,6 +122,11 @@ pub fn choose(plan: &Plan, avoid: &Avoid, now: Moment, spill_until: Moment) -> R
     best.map(|(_, place)| place).ok_or(shortage)
 }
 
+/// Whether a candidate's backend is among these: by its state, which outlives a reload during the call.
+fn is_among(upstreams: &[Arc<Upstream>], candidate: &Candidate) -> bool {
+    upstreams.iter().any(|upstream| Arc::ptr_eq(&upstream.state, &candidate.upstream.state))
+}
+
 enum Standing {
     Eligible,
     /// A breaker is open until then, or a probe is under way.
@@ -138,7 +143,7 @@ fn standing(candidate: &Candidate, avoid: &Avoid, now: Moment) -> Standing {
         return Standing::Off;
     }
     let tried = avoid.tried.iter().rev().find(|(tried, _)| Arc::ptr_eq(tried, health));
-    let excluded = avoid.excluded.iter().any(|upstream| Arc::ptr_eq(upstream, &candidate.upstream));
+    let excluded = is_among(&avoid.excluded, candidate);
     // A key tried before may be tried again only once a park that this call incurred has passed.
     if excluded || matches!(tried, Some((_, None))) {
         return Standing::Tried;

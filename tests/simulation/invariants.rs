@@ -1,6 +1,7 @@
 //! The promises, checked at every dispatch and after every step.
 
 use std::collections::BTreeMap;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
@@ -11,7 +12,7 @@ use headgate::gateway::Gateway;
 use headgate::pool::park::{Gate, Park};
 use headgate::pool::{Candidate, Plan};
 
-use super::oracle::{blamed_gate, candidate};
+use super::oracle::{self, blamed_gate};
 use super::script::Ill;
 use super::settled::Settlement;
 use super::world::{News, Stage, World};
@@ -27,7 +28,8 @@ pub const OUT: u8 = 2;
 /// What the core holds of every key, group and backend: parks and breakers by name, and until when. Whether a probe is under
 /// way is no opinion.
 pub fn opinions(gateway: &Gateway) -> BTreeMap<String, (u8, u64)> {
-    let all = gates(gateway).into_iter();
+    // A scope that nothing ever touched says the same whether anyone has looked it up or not.
+    let all = gates(gateway).into_iter().filter(|(_, says)| *says != (0, 0));
     all.map(|(name, (kind, until))| (name, (if kind == PROBING { 1 } else { kind }, until))).collect()
 }
 
@@ -88,8 +90,8 @@ impl World {
         for earlier in earlier {
             assert!(!earlier.open, "call {id} has two attempts under way");
             let backend_timed_out = earlier.ill == Some(Ill::Late) && earlier.taken.is_empty();
-            let same = self.calls[id].layout.key(&earlier.secret).map(|(up, _)| &up.name)
-                == self.calls[id].layout.key(&attempt.secret).map(|(up, _)| &up.name);
+            let backend = |attempt| oracle::candidate(attempt).upstream.settings.name.clone();
+            let same = backend(earlier) == backend(attempt);
             assert!(
                 !(backend_timed_out && same),
                 "call {id} is sent again to a backend that may be working on it"
@@ -213,7 +215,7 @@ impl World {
         let attempt = &self.attempts[number];
         let (id, late) = (attempt.call, attempt.committed);
         let plan = self.calls[id].plan.clone();
-        let candidate = candidate(&plan, attempt).clone();
+        let candidate = oracle::candidate(attempt).clone();
         self.breakers.failed(attempt, ill, &candidate, &self.base.breaker);
         let call = &mut self.calls[id];
         if !late {
@@ -242,7 +244,7 @@ impl World {
         let epoch = call.epoch;
         let attempt = &self.attempts[number];
         let until = self.oracle.failed(number, attempt, ill, (epoch, &self.base.park, now));
-        let gate = blamed_gate(&plan, attempt, ill, now);
+        let gate = blamed_gate(attempt, ill, now);
         assert!(
             matches!(gate, Some(Gate::Until(end)) if Some(end) >= until),
             "attempt {number}: {ill:?} rests {gate:?}, not {until:?}"
@@ -255,12 +257,11 @@ impl World {
         let attempt = &self.attempts[number];
         let call = &mut self.calls[attempt.call];
         self.oracle.answered(number);
-        let plan = call.plan.clone();
-        self.breakers.answered(attempt, candidate(&plan, attempt));
+        self.breakers.answered(attempt, oracle::candidate(attempt));
         for refused in std::mem::take(&mut call.deferred) {
             let refused = &self.attempts[refused];
             let Some(ill) = refused.ill else { continue };
-            let gate = blamed_gate(&plan, refused, ill, now);
+            let gate = blamed_gate(refused, ill, now);
             assert!(
                 matches!(gate, Some(Gate::Until(_))),
                 "the proof that {} was refused for its own sake parks it",
@@ -312,7 +313,9 @@ impl World {
             }
         };
         let crowded = self.gateway.pool.waiting() >= self.base.queue.max_waiting;
-        if stopped || crowded || now >= call.deadline {
+        // After a reload it may know other keys than it began with.
+        let reloaded = !Rc::ptr_eq(&call.layout, &self.layout);
+        if stopped || crowded || reloaded || now >= call.deadline {
             return;
         }
         let tiers = call.plan.tiers.iter().take(if call.first_tier_only { 1 } else { usize::MAX });
@@ -333,7 +336,8 @@ impl World {
         for id in self.oldest..self.calls.len() {
             let call = &self.calls[id];
             let open = call.attempts.last().is_some_and(|&last| self.attempts[last].open);
-            if call.stage != Stage::Relaying || open {
+            let reloaded = !Rc::ptr_eq(&call.layout, &self.layout);
+            if call.stage != Stage::Relaying || open || reloaded {
                 continue;
             }
             for candidate in &call.plan.tiers[0] {
@@ -357,8 +361,8 @@ impl World {
     fn excluded(&self, id: usize, candidate: &Candidate) -> bool {
         let mut attempts = self.calls[id].attempts.iter().map(|&number| &self.attempts[number]);
         attempts.any(|attempt| {
-            let up = self.calls[id].layout.key(&attempt.secret).map(|(up, _)| up.name.as_str());
-            attempt.ill == Some(Ill::Late) && up == Some(&candidate.upstream.settings.name)
+            let backend = &oracle::candidate(attempt).upstream.settings.name;
+            attempt.ill == Some(Ill::Late) && *backend == candidate.upstream.settings.name
         })
     }
 }

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use headgate::clock::Moment;
 use headgate::config::checked::Park as Times;
+use headgate::pool::Candidate;
 use headgate::pool::park::Gate;
-use headgate::pool::{Candidate, Plan};
 
 use super::layout::{KeyShape, Layout};
 use super::script::Ill;
@@ -130,9 +130,9 @@ impl Oracle {
     }
 
     /// The core is about to learn of a fault: what does it hold of the blamed scope?
-    pub fn before(&mut self, number: usize, attempt: &Attempt, plan: &Plan, now: Moment) {
+    pub fn before(&mut self, number: usize, attempt: &Attempt, now: Moment) {
         let blamed = attempt.ill.or(attempt.late_ill).and_then(Scopes::blamed);
-        let gate = blamed.and_then(|index| gate(plan, attempt, index, now));
+        let gate = blamed.and_then(|index| gate(attempt, index, now));
         self.gates.insert(number, gate);
     }
 
@@ -188,19 +188,19 @@ impl Oracle {
 }
 
 /// The candidate of an attempt in its call's plan.
-pub fn candidate<'a>(plan: &'a Plan, attempt: &Attempt) -> &'a Candidate {
-    let mut all = plan.tiers.iter().flatten();
+pub fn candidate(attempt: &Attempt) -> &Candidate {
+    let mut all = attempt.plan.tiers.iter().flatten();
     let found = all.find(|candidate| Arc::ptr_eq(&candidate.seat.health, &attempt.health));
     found.expect("the plan has not changed")
 }
 
 /// What the core says of the scope a fault of `attempt` blames.
-pub fn blamed_gate(plan: &Plan, attempt: &Attempt, ill: Ill, now: Moment) -> Option<Gate> {
-    gate(plan, attempt, Scopes::blamed(ill)?, now)
+pub fn blamed_gate(attempt: &Attempt, ill: Ill, now: Moment) -> Option<Gate> {
+    gate(attempt, Scopes::blamed(ill)?, now)
 }
 
-fn gate(plan: &Plan, attempt: &Attempt, index: usize, now: Moment) -> Option<Gate> {
-    let candidate = candidate(plan, attempt);
+fn gate(attempt: &Attempt, index: usize, now: Moment) -> Option<Gate> {
+    let candidate = candidate(attempt);
     let park = candidate.parks.get(index).unwrap_or(&candidate.missing);
     Some(park.gate(now))
 }

@@ -78,6 +78,8 @@ pub struct Call {
 pub struct Attempt {
     pub call: usize,
     pub secret: String,
+    /// The plan it was taken from: a reload during a wait gives the call a new one.
+    pub plan: Arc<Plan>,
     pub scopes: Scopes,
     pub health: Arc<Health>,
     pub generations: [u32; 2],
@@ -240,12 +242,15 @@ impl World {
             return self.again(id, &secret);
         }
         let number = self.attempts.len();
-        let call = &self.calls[id];
-        let layout = call.layout.clone();
+        let call = &mut self.calls[id];
+        // Every key is chosen from the newest settings.
+        call.layout = self.layout.clone();
+        call.plan = self.gateway.pool.plan(&outline.model).expect("every model has a route");
+        let (layout, plan) = (call.layout.clone(), call.plan.clone());
         let now = self.now();
         let Some((up, key)) = layout.key(&secret) else { panic!("call {id} used an unknown key {secret}") };
         assert_eq!(up.name, backend, "call {id} took the key of another backend");
-        let mut candidates = call.plan.tiers.iter().flatten();
+        let mut candidates = plan.tiers.iter().flatten();
         let candidate =
             candidates.find(|it| it.seat.id.name == key.name).expect("the key is in the plan").clone();
         let scopes = Scopes::new(backend, key, &outline.model, class_of(&outline.model));
@@ -279,6 +284,7 @@ impl World {
         self.attempts.push(Attempt {
             call: id,
             secret,
+            plan,
             scopes,
             health: candidate.seat.health.clone(),
             generations,
@@ -343,7 +349,7 @@ impl World {
             let before = super::invariants::opinions(&self.gateway);
             self.news.push(News::Innocent(before));
         }
-        self.oracle.before(number, &self.attempts[number], &call.plan, self.clock.now());
+        self.oracle.before(number, &self.attempts[number], self.clock.now());
         self.news.push(News::Failed(number, ill));
     }
 }

@@ -119,8 +119,8 @@ async fn abandoned<F: Future>(work: F, polls: usize) -> Option<F::Output> {
     .await
 }
 
-/// What keys do in the mixed run: mostly well, sometimes every kind of wrong.
-fn mixed(seed: u64) -> impl FnMut(&Sent) -> Answer {
+/// What keys do in the mixed run: mostly well, sometimes every kind of wrong; `limited` in a hundred are rate limited.
+fn mixed(seed: u64, limited: u32) -> impl FnMut(&Sent) -> Answer {
     let mut dice = SmallRng::seed_from_u64(seed);
     let kinds = [FaultKind::Connect, FaultKind::Reset, FaultKind::StaleConnection, FaultKind::UploadRefused];
     move |sent| {
@@ -133,7 +133,7 @@ fn mixed(seed: u64) -> impl FnMut(&Sent) -> Answer {
             80..84 => Answer::fails(*kinds.choose(&mut dice).unwrap()),
             84..88 if streams => Answer::raw(delta("cut")).paced(2).breaks(FaultKind::Reset),
             88..92 if streams => Answer::stream().breaks(FaultKind::Truncated),
-            92..96 => Answer::limited_for("0.05"),
+            kind if kind >= 100 - limited => Answer::limited_for("0.05"),
             _ => good,
         };
         answer.late(dice.random_range(0..20))
@@ -142,9 +142,21 @@ fn mixed(seed: u64) -> impl FnMut(&Sent) -> Answer {
 
 #[tokio::test(start_paused = true)]
 async fn after_ten_thousand_mixed_calls_every_gauge_is_zero_and_shares_are_fair() {
+    let world = ten_thousand_mixed_calls(0).await;
+    assert_shares(&world, &FIVE.map(|key| (key, 1.0)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn rate_limits_among_ten_thousand_mixed_calls_leave_no_gauge_behind() {
+    // How long each key is parked is luck here, so shares are not compared.
+    ten_thousand_mixed_calls(4).await;
+}
+
+/// Success, error, abort and stream in bursts of fifty over five equal keys; the pool is idle after each burst.
+async fn ten_thousand_mixed_calls(limited: u32) -> World {
     let world = World::new(&backend("a", &FIVE));
     for (seed, key) in FIVE.iter().enumerate() {
-        world.wire.on(key, mixed(seed as u64));
+        world.wire.on(key, mixed(seed as u64, limited));
     }
     let mut dice = SmallRng::seed_from_u64(11);
     for _ in 0..200 {
@@ -171,7 +183,7 @@ async fn after_ten_thousand_mixed_calls_every_gauge_is_zero_and_shares_are_fair(
         world.assert_idle();
     }
     assert!(world.wire.total() > 9_000, "{} requests", world.wire.total());
-    assert_shares(&world, &FIVE.map(|key| (key, 1.0)));
+    world
 }
 
 #[tokio::test(start_paused = true)]

@@ -11,20 +11,23 @@ use super::stand::Stand;
 
 const CALLERS: usize = 20;
 
-/// Callers with pauses about as long as upstream's patience.
+/// Callers who begin each round together and then pause for about as long as upstream's patience of 20 ms: in every round some
+/// connections are still good, some were closed, and some are being closed just then.
 async fn with_gaps(stand: &Stand, requests: usize) {
     let failed = std::sync::Arc::new(AtomicUsize::new(0));
+    let round = std::sync::Arc::new(tokio::sync::Barrier::new(CALLERS));
     let mut callers = tokio::task::JoinSet::new();
     for caller in 0..CALLERS {
         let mut connection = stand.gateway.connect().await;
-        let failed = failed.clone();
+        let (failed, round) = (failed.clone(), round.clone());
         callers.spawn(async move {
             for number in 0..requests / CALLERS {
+                round.wait().await;
+                let gap = 14 + u64::try_from((caller * 7 + number * 3) % 13).unwrap();
+                tokio::time::sleep(Duration::from_millis(gap)).await;
                 let answer = connection.ask(&message("hi", number % 2 == 0)).await;
                 let good = if number % 2 == 0 { answer.is_whole_stream() } else { answer.status == 200 };
                 failed.fetch_add(usize::from(!good), Ordering::Relaxed);
-                let gap = 14 + u64::try_from((caller * 7 + number * 3) % 13).unwrap();
-                tokio::time::sleep(Duration::from_millis(gap)).await;
             }
         });
     }

@@ -1,8 +1,8 @@
 //! `headgate demo`: the gateway at work, with nothing from outside.
 //!
-//! A simulated upstream of three organizations and six keys ([`stage`]), the gateway over it through its real data plane,
-//! callers on real sockets ([`traffic`]), and misfortunes step by step ([`story`]). Ten times a second everything is looked
-//! at once ([`reading`], [`board`]) and shown: on a terminal live ([`view`]), else in [`lines`]. At the end, a [`summary`].
+//! A simulated upstream of three organizations and six keys (`stage`), the gateway over it through its real data plane,
+//! callers on real sockets (`traffic`), and misfortunes step by step (`story`). Ten times a second everything is looked
+//! at once (`reading`, `board`) and shown: on a terminal live (`view`), else in `lines`. At the end, a `summary`.
 //!
 //! Upstream, callers and gateway have threads of their own; this module runs on the main thread.
 

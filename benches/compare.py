@@ -14,6 +14,7 @@ import asyncio
 import json
 import os
 import re
+import resource
 import shutil
 import socket
 import statistics
@@ -219,7 +220,7 @@ def measure(stage, rows, name, payload, connections, rounds, seconds):
 async def open_streams(port, count, payload):
     request = (f"POST /v1/messages HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n"
                f"anthropic-version: 2023-06-01\r\nx-api-key: {KEYS[0]}\r\ncontent-length: {len(payload)}\r\n\r\n{payload}")
-    gate = asyncio.Semaphore(200)
+    gate = asyncio.Semaphore(2000)
 
     async def one():
         async with gate:
@@ -233,7 +234,7 @@ async def open_streams(port, count, payload):
 
 def memory(stage, count):
     port, pid = stage.proxies["headgate"]
-    payload = body(200, "[[sim:events=3,pace_ms=60000]]", stream=True)
+    payload = body(200, "[[sim:events=200,pace_ms=3000]]", stream=True)
 
     async def run():
         before = rss_kb(pid)
@@ -280,6 +281,8 @@ def post(port, payload):
 
 
 def main():
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit))
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=int, default=4)

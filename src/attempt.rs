@@ -64,9 +64,7 @@ impl<T: Transport> Attempt<'_, T> {
         let until = (self.clock.now() + limit).min(self.call.deadline);
         let mut timer = Box::pin(self.clock.sleep_until(until));
 
-        let request = self.encode(lease)?;
-        let opened = within(timer.as_mut(), late, self.open(lease, request)).await?;
-        let (head, mut body) = opened;
+        let (head, mut body) = within(timer.as_mut(), late, self.open(lease)).await?;
         if !(200..300).contains(&head.status) {
             let answer = self.error_body(timer.as_mut(), &mut body).await;
             let provider = provider(lease)?;
@@ -97,12 +95,12 @@ impl<T: Transport> Attempt<'_, T> {
         })
     }
 
-    async fn open(&self, lease: &Lease, request: WireRequest) -> Result<(WireHead, T::Body), Fault> {
+    async fn open(&self, lease: &Lease) -> Result<(WireHead, T::Body), Fault> {
         let backend = &lease.candidate().upstream.settings;
-        match self.transport.send(backend, request.clone(), false).await {
+        match self.transport.send(backend, self.encode(lease)?, false).await {
             Err(fault) if fault.kind == FaultKind::StaleConnection => {
                 tracing::debug!(backend = %backend.name, "an idle connection was closed; trying a fresh one");
-                self.transport.send(backend, request, true).await
+                self.transport.send(backend, self.encode(lease)?, true).await
             }
             other => other,
         }

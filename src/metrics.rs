@@ -3,19 +3,20 @@
 //! Counters and histograms are fed as things happen; gauges of keys and queue are read from the pool when asked for, so
 //! that they cannot drift.
 
-use std::sync::atomic::Ordering::Relaxed;
+mod pool;
+
 use std::time::Duration;
 
 use prometheus::core::Collector;
 use prometheus::{
-    Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
-    TextEncoder,
+    Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry, TextEncoder,
 };
 
 use crate::clock::Moment;
 use crate::pool::Pool;
-use crate::pool::park::Gate;
 use crate::settle::Record;
+
+use pool::PoolGauges;
 
 /// Bounds of durations, seconds: from microseconds of overhead to minutes of streams.
 const DURATION_BUCKETS: &[f64] = &[
@@ -37,11 +38,7 @@ pub struct Metrics {
     reloads: IntCounterVec,
     generation: IntGauge,
     applied: IntGauge,
-    in_flight: IntGaugeVec,
-    key_state: IntGaugeVec,
-    parked_until: prometheus::GaugeVec,
-    queue_depth: IntGauge,
-    breaker_state: IntGaugeVec,
+    pool: PoolGauges,
 }
 
 impl Metrics {
@@ -117,35 +114,7 @@ impl Metrics {
                     "When the configuration in force took effect, Unix time.",
                 ),
             )?,
-            in_flight: gauges(
-                &registry,
-                "key_in_flight",
-                "Requests under way with a key.",
-                &["backend", "key"],
-            )?,
-            key_state: gauges(
-                &registry,
-                "key_state",
-                "1 for the state a key is in: ready, parked, probing, disabled.",
-                &["backend", "key", "state"],
-            )?,
-            parked_until: registered(
-                &registry,
-                prometheus::GaugeVec::new(
-                    Opts::new(
-                        "parked_until_seconds",
-                        "Seconds until a key's longest park ends; 0 when not parked.",
-                    ),
-                    &["backend", "key"],
-                ),
-            )?,
-            breaker_state: gauges(
-                &registry,
-                "breaker_state",
-                "A breaker's state: 0 closed, 1 half-open, 2 open. The model `connections` is the backend's connections.",
-                &["backend", "model"],
-            )?,
-            queue_depth: registered(&registry, IntGauge::new("queue_depth", "Calls waiting for a key."))?,
+            pool: PoolGauges::new(&registry)?,
             registry,
         })
     }
@@ -215,52 +184,8 @@ impl Metrics {
     /// # Errors
     /// An instrument that cannot be written: a mistake in this file.
     pub fn text(&self, pool: &Pool, now: Moment) -> Result<String, prometheus::Error> {
-        self.in_flight.reset();
-        self.key_state.reset();
-        self.parked_until.reset();
-        self.queue_depth.set(i64::try_from(pool.waiting()).unwrap_or(i64::MAX));
-        for (upstream, seat) in pool.table().seats() {
-            let labels = [upstream.settings.name.as_str(), seat.id.name.as_str()];
-            self.in_flight.with_label_values(&labels).set(i64::from(seat.health.in_flight.load(Relaxed)));
-            let (state, remaining) = seat.state(now);
-            self.key_state.with_label_values(&[labels[0], labels[1], state]).set(1);
-            self.parked_until.with_label_values(&labels).set(remaining.as_secs_f64());
-        }
-        self.breaker_state.reset();
-        for upstream in &pool.table().upstreams {
-            let connections = ("connections".to_owned(), upstream.state.connections.clone());
-            for (model, breaker) in upstream.state.models().into_iter().chain([connections]) {
-                let state = match breaker.gate(now) {
-                    Gate::Open => 0,
-                    Gate::Probe | Gate::Probing => 1,
-                    Gate::Until(_) => 2,
-                };
-                self.breaker_state.with_label_values(&[upstream.settings.name.as_str(), &model]).set(state);
-            }
-        }
+        self.pool.read(pool, now);
         TextEncoder::new().encode_to_string(&self.registry.gather())
-    }
-}
-
-impl crate::pool::table::Seat {
-    /// The key's state as a fixed name, with the time its longest park has left.
-    #[must_use]
-    pub fn state(&self, now: Moment) -> (&'static str, Duration) {
-        if !self.health.is_enabled() {
-            return ("disabled", Duration::ZERO);
-        }
-        let classes = self.health.classes().into_iter().chain(self.group.classes());
-        let parks = classes.map(|(_, park)| park).chain([self.health.park.clone(), self.group.park.clone()]);
-        let mut state = ("ready", Duration::ZERO);
-        for park in parks {
-            match park.gate(now) {
-                Gate::Open | Gate::Probe => {}
-                Gate::Probing if state.1.is_zero() => state.0 = "probing",
-                Gate::Probing => {}
-                Gate::Until(until) => state = ("parked", state.1.max(until.since(now))),
-            }
-        }
-        state
     }
 }
 
@@ -306,15 +231,6 @@ fn counters(
     labels: &[&str],
 ) -> Result<IntCounterVec, prometheus::Error> {
     registered(registry, IntCounterVec::new(Opts::new(name, help), labels))
-}
-
-fn gauges(
-    registry: &Registry,
-    name: &str,
-    help: &str,
-    labels: &[&str],
-) -> Result<IntGaugeVec, prometheus::Error> {
-    registered(registry, IntGaugeVec::new(Opts::new(name, help), labels))
 }
 
 fn histogram(registry: &Registry, name: &str, help: &str) -> Result<Histogram, prometheus::Error> {

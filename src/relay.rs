@@ -9,11 +9,12 @@ pub mod trail;
 use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use headgate_providers::Fault;
 use tracing::Instrument as _;
 
-use crate::attempt::Attempt;
+use crate::attempt::{Answered, Attempt};
 use crate::call::Call;
 use crate::clock::Moment;
 use crate::failure::{Failure, FailureKind};
@@ -56,16 +57,19 @@ impl<T: Transport> Relay<T> {
     /// The [`Failure`] to tell the caller when nothing could serve it.
     pub async fn run(self, mut record: Record) -> Result<Reply<T::Body>, Ended> {
         let mut trail = Trail::new(&self.call, self.plan.clone());
-        let drain = &self.gateway.drain;
-        let ended = drain.until_goodbye(self.failover(&mut trail, &mut record)).await;
-        match ended {
-            Some(Ok(reply)) => Ok(reply.settled_by(record)),
+        let gateway = self.gateway.clone();
+        match gateway.drain.until_goodbye(self.failover(&mut trail, &mut record)).await {
+            Some(Ok((answered, lease))) => Ok(Reply::new(answered, lease, self.call, gateway, record)),
             Some(Err(failure)) => Err(Ended { failure, record }),
             None => Err(Ended { failure: Failure::shutting_down(), record }),
         }
     }
 
-    async fn failover(&self, trail: &mut Trail, record: &mut Record) -> Result<Unsettled<T::Body>, Failure> {
+    async fn failover(
+        &self,
+        trail: &mut Trail,
+        record: &mut Record,
+    ) -> Result<(Answered<T::Body>, Lease), Failure> {
         let clock = self.gateway.clock;
         let settings = self.gateway.settings().clone();
         self.gateway.retry_budget.earn(clock.now(), &settings.relay);
@@ -77,12 +81,7 @@ impl<T: Transport> Relay<T> {
                     lease.absolve(clock.now());
                     trail.answered(&lease, clock.now());
                     self.gateway.metrics.attempt(&lease.candidate().upstream.settings.name, "ok");
-                    return Ok(Unsettled {
-                        answered,
-                        lease,
-                        call: self.call.clone(),
-                        gateway: self.gateway.clone(),
-                    });
+                    return Ok((answered, lease));
                 }
                 Err(fault) => {
                     self.note(&lease, &fault);
@@ -102,7 +101,7 @@ impl<T: Transport> Relay<T> {
         }
     }
 
-    async fn attempt(&self, lease: &Lease, number: u32) -> Result<crate::attempt::Answered<T::Body>, Fault> {
+    async fn attempt(&self, lease: &Lease, number: u32) -> Result<Answered<T::Body>, Fault> {
         let span = telemetry::attempt_span(lease, number);
         let attempt = Attempt {
             transport: &self.transport,
@@ -179,19 +178,5 @@ fn queue_full() -> Failure {
         FailureKind::RateLimited,
         "Too many requests are waiting for capacity. Please try again later.",
     )
-    .after(Some(std::time::Duration::from_secs(1)))
-}
-
-/// A committed answer that no record has settled yet.
-struct Unsettled<B> {
-    answered: crate::attempt::Answered<B>,
-    lease: Lease,
-    call: Rc<Call>,
-    gateway: Arc<Gateway>,
-}
-
-impl<B: crate::transport::Body> Unsettled<B> {
-    fn settled_by(self, record: Record) -> Reply<B> {
-        Reply::new(self.answered, self.lease, self.call, self.gateway, record)
-    }
+    .after(Some(Duration::from_secs(1)))
 }

@@ -100,7 +100,6 @@ pub fn bind(gateway: &Arc<Gateway>) -> io::Result<Servers> {
             .configure(data_routes)
     })
     .workers(server.workers)
-    .backlog(u32::try_from(BACKLOG).unwrap_or(1024))
     .keep_alive(KEEP_ALIVE)
     .client_request_timeout(HEAD_TIMEOUT)
     .tcp_nodelay(true)

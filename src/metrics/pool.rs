@@ -1,0 +1,136 @@
+//! The gauges that are read from the pool when someone asks: keys, parks, breakers, queue. Nothing keeps them, so they cannot
+//! drift.
+
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use prometheus::{GaugeVec, IntGauge, IntGaugeVec, Opts, Registry};
+
+use super::registered;
+use crate::clock::Moment;
+use crate::pool::breaker::Breaker;
+use crate::pool::park::Gate;
+use crate::pool::table::{Seat, Upstream};
+use crate::pool::{Pool, Table};
+
+/// What is read from the pool.
+pub struct PoolGauges {
+    in_flight: IntGaugeVec,
+    state: IntGaugeVec,
+    parked_until: GaugeVec,
+    breaker_state: IntGaugeVec,
+    queue_depth: IntGauge,
+}
+
+impl PoolGauges {
+    /// Registers the gauges.
+    ///
+    /// # Errors
+    /// Two instruments of one name: a mistake in this file.
+    pub fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
+        Ok(Self {
+            in_flight: gauges(
+                registry,
+                "key_in_flight",
+                "Requests under way with a key.",
+                &["backend", "key"],
+            )?,
+            state: gauges(
+                registry,
+                "key_state",
+                "1 for the state a key is in: ready, parked, probing, disabled.",
+                &["backend", "key", "state"],
+            )?,
+            parked_until: registered(
+                registry,
+                GaugeVec::new(
+                    Opts::new(
+                        "parked_until_seconds",
+                        "Seconds until a key's longest park ends; 0 when not parked.",
+                    ),
+                    &["backend", "key"],
+                ),
+            )?,
+            breaker_state: gauges(
+                registry,
+                "breaker_state",
+                "A backend's breakers: 0 closed, 1 half-open, 2 open. `connections` is that of its connections, `models` the \
+                 one of its models that stands worst; the admin API names them.",
+                &["backend", "breaker"],
+            )?,
+            queue_depth: registered(registry, IntGauge::new("queue_depth", "Calls waiting for a key."))?,
+        })
+    }
+
+    /// Sets them to what the pool says at `now`.
+    pub fn read(&self, pool: &Pool, now: Moment) {
+        self.queue_depth.set(i64::try_from(pool.waiting()).unwrap_or(i64::MAX));
+        let table = pool.table();
+        self.read_keys(&table, now);
+        self.breaker_state.reset();
+        for upstream in &table.upstreams {
+            self.read_breakers(upstream, now);
+        }
+    }
+
+    fn read_keys(&self, table: &Table, now: Moment) {
+        self.in_flight.reset();
+        self.state.reset();
+        self.parked_until.reset();
+        for (upstream, seat) in table.seats() {
+            let labels = [upstream.settings.name.as_str(), seat.id.name.as_str()];
+            self.in_flight.with_label_values(&labels).set(i64::from(seat.health.in_flight.load(Relaxed)));
+            let (state, remaining) = seat.state(now);
+            self.state.with_label_values(&[labels[0], labels[1], state]).set(1);
+            self.parked_until.with_label_values(&labels).set(remaining.as_secs_f64());
+        }
+    }
+
+    /// Models are named by callers where a route is a wildcard, so they are no label: only the worst of them is told.
+    fn read_breakers(&self, upstream: &Upstream, now: Moment) {
+        let models = upstream.state.models();
+        let worst = models.iter().map(|(_, breaker)| degree(breaker, now)).max().unwrap_or(0);
+        for (name, degree) in [("connections", degree(&upstream.state.connections, now)), ("models", worst)] {
+            self.breaker_state.with_label_values(&[upstream.settings.name.as_str(), name]).set(degree);
+        }
+    }
+}
+
+fn degree(breaker: &Breaker, now: Moment) -> i64 {
+    match breaker.gate(now) {
+        Gate::Open => 0,
+        Gate::Probe | Gate::Probing => 1,
+        Gate::Until(_) => 2,
+    }
+}
+
+impl Seat {
+    /// The key's state as a fixed name, with the time its longest park has left.
+    #[must_use]
+    pub fn state(&self, now: Moment) -> (&'static str, Duration) {
+        if !self.health.is_enabled() {
+            return ("disabled", Duration::ZERO);
+        }
+        let classes = self.health.classes().into_iter().chain(self.group.classes());
+        let parks = classes.map(|(_, park)| park).chain([self.health.park.clone(), self.group.park.clone()]);
+        let mut state = ("ready", Duration::ZERO);
+        for park in parks {
+            match park.gate(now) {
+                Gate::Open | Gate::Probe => {}
+                Gate::Probing if state.1.is_zero() => state.0 = "probing",
+                Gate::Probing => {}
+                Gate::Until(until) => state = ("parked", state.1.max(until.since(now))),
+            }
+        }
+        state
+    }
+}
+
+fn gauges(
+    registry: &Registry,
+    name: &str,
+    help: &str,
+    labels: &[&str],
+) -> Result<IntGaugeVec, prometheus::Error> {
+    registered(registry, IntGaugeVec::new(Opts::new(name, help), labels))
+}

@@ -89,7 +89,8 @@ impl<T: Transport> Attempt<'_, T> {
             request: &self.call.request,
             model: &candidate.upstream_model,
             credential: &candidate.seat.credential,
-            base_path: upstream.base_url.as_ref().map_or("", |url| &url.path),
+            authority: &candidate.upstream.authority,
+            base_path: &upstream.base_url.path,
             extra_headers: &upstream.headers,
             wall: self.clock.wall(),
         })

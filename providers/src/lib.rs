@@ -35,8 +35,21 @@ pub enum Credential {
     ApiKey(Secret),
     /// `authorization: Bearer SECRET`.
     Bearer(Secret),
+    /// AWS keys: the request is signed (Signature Version 4).
+    Aws(AwsKeys),
     /// Nothing.
     None,
+}
+
+/// AWS keys, long-lived or of a session.
+#[derive(Clone, Debug)]
+pub struct AwsKeys {
+    /// Access key id.
+    pub access_key_id: Secret,
+    /// Secret access key.
+    pub secret_access_key: Secret,
+    /// Session token of temporary keys.
+    pub session_token: Option<Secret>,
 }
 
 /// One request to encode.
@@ -48,6 +61,8 @@ pub struct Encode<'a> {
     pub model: &'a str,
     /// What to present.
     pub credential: &'a Credential,
+    /// The `host` header as the transport will send it, for signatures.
+    pub authority: &'a str,
     /// The base URL's path, empty or `/...` without a trailing slash.
     pub base_path: &'a str,
     /// Configured extra headers, names in lower case; they replace forwarded ones of the same name.

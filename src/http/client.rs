@@ -22,7 +22,7 @@ use headgate_providers::{Fault, FaultKind, Headers, Method, WireHead, WireReques
 
 use super::connector::{Dial, DialError};
 use super::wire_io::{Broken, WireIo};
-use crate::config::checked::{Backend, BaseUrl};
+use crate::config::checked::Backend;
 use crate::gateway::Gateway;
 use crate::transport::{Body, Transport};
 
@@ -91,10 +91,7 @@ fn same_wire(old: &Backend, new: &Backend) -> bool {
 impl Link {
     fn new(gateway: &Arc<Gateway>, backend: &Arc<Backend>) -> Result<Self, Fault> {
         let unusable = |detail: String| Fault::new(FaultKind::Connect, detail);
-        let url: BaseUrl = backend
-            .base_url
-            .clone()
-            .ok_or_else(|| unusable(format!("backend {} has no address", backend.name)))?;
+        let url = backend.base_url.clone();
         let authority = url.authority();
         let host = HeaderValue::from_str(&authority)
             .map_err(|_| unusable("the host is no header value".to_owned()))?;

@@ -26,6 +26,8 @@ const MAX_PLANS: usize = 1024;
 pub struct Upstream {
     /// Its settings.
     pub settings: Arc<Backend>,
+    /// The `host` header of its requests.
+    pub authority: String,
     /// Its dialect; `None` while that dialect is not built.
     pub provider: Option<Arc<dyn Provider>>,
     /// Its keys.
@@ -216,7 +218,8 @@ fn upstream(backend: &Arc<Backend>, states: &States) -> Upstream {
         Arc::new(Seat { id, weight, group_name, credential, health, group })
     };
     let keys = backend.keys.iter().map(seat).collect();
-    Upstream { settings: backend.clone(), provider, keys, state: states.backend(&backend.name) }
+    let authority = backend.base_url.authority();
+    Upstream { settings: backend.clone(), authority, provider, keys, state: states.backend(&backend.name) }
 }
 
 fn wire_credential(auth: AuthScheme, credential: &Credential) -> WireCredential {

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use headgate::config::checked::{
-    AuthScheme, Backend, Credential, Deadlines, Key, LimitGroup, ModelPattern, Park, ProviderSettings, Route,
-    Settings, Target,
+    AuthScheme, Backend, BaseUrl, Credential, Deadlines, Key, LimitGroup, ModelPattern, Park,
+    ProviderSettings, Route, Settings, Target,
 };
 use headgate::config::{Environment, load};
 use headgate_providers::Secret;
@@ -169,7 +169,12 @@ fn backend(shape: &BackendShape, deadlines: &Deadlines, park: &Park) -> Backend 
     Backend {
         name: shape.name.clone(),
         provider: ProviderSettings::Anthropic,
-        base_url: None,
+        base_url: BaseUrl {
+            https: true,
+            host: "upstream.example".to_owned(),
+            port: 443,
+            path: String::new(),
+        },
         auth: AuthScheme::XApiKey,
         headers: Vec::new(),
         proxy: None,

@@ -45,7 +45,8 @@ fn headers(encode: &Encode<'_>, method: Method) -> Headers {
     let credential = match encode.credential {
         Credential::ApiKey(secret) => Some(("x-api-key", secret.expose().to_owned())),
         Credential::Bearer(secret) => Some(("authorization", format!("Bearer {}", secret.expose()))),
-        Credential::None => None,
+        // AWS keys sign in the dialects that know them (`bedrock`).
+        Credential::Aws(_) | Credential::None => None,
     };
     if let Some((name, value)) = credential.filter(|(name, _)| !replaced(name)) {
         headers.push(name, value);

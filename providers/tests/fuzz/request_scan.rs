@@ -72,6 +72,7 @@ fn splice(body: &[u8], outline: Outline, mut tree: Value) {
         request: &request,
         model: "vendor/\"x\"",
         credential: &Credential::None,
+        authority: "api.anthropic.com",
         base_path: "",
         extra_headers: &[],
         wall: std::time::SystemTime::UNIX_EPOCH,

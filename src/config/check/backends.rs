@@ -89,13 +89,7 @@ fn provider(raw: &raw::Backend) -> Provider {
 fn backend(path: &str, raw: &raw::Backend, base: &Base, findings: &mut Findings<'_>) -> Backend {
     let (deadlines, park) = base.of(provider(raw));
     let settings = provider_settings(path, raw, findings);
-    let base_url = base_url(path, raw, findings);
-    let address = base_url.clone().unwrap_or_else(|| BaseUrl {
-        https: true,
-        host: own_host(&settings),
-        port: 443,
-        path: String::new(),
-    });
+    let base_url = base_url(path, raw, findings).unwrap_or_else(|| own_address(&settings));
     let auth = raw.auth.unwrap_or(match provider(raw) {
         Provider::Anthropic => AuthScheme::XApiKey,
         Provider::Bedrock | Provider::Vertex | Provider::OpenAi => AuthScheme::Bearer,
@@ -103,10 +97,10 @@ fn backend(path: &str, raw: &raw::Backend, base: &Base, findings: &mut Findings<
     Backend {
         name: String::new(),
         provider: settings,
-        base_url,
         auth,
         headers: headers(path, &raw.headers, auth, findings),
-        proxy: proxy(path, raw.proxy.as_ref(), &address, findings),
+        proxy: proxy(path, raw.proxy.as_ref(), &base_url, findings),
+        base_url,
         ca_pem: raw.ca_file.as_ref().and_then(|file| roots(path, file, findings)),
         drain_on_disconnect: raw.drain_on_disconnect,
         deadlines: sections::deadlines(&format!("{path}.deadlines"), &raw.deadlines, deadlines, findings),
@@ -172,7 +166,18 @@ fn base_url(path: &str, raw: &raw::Backend, findings: &mut Findings<'_>) -> Opti
     Some(url)
 }
 
-/// Where a backend without a base URL is, as far as `NO_PROXY` can name it.
+/// Where a backend without a base URL is: the provider's own hosts, as its official SDKs have them.
+fn own_address(settings: &ProviderSettings) -> BaseUrl {
+    let path = match settings {
+        ProviderSettings::OpenAi => "/v1",
+        ProviderSettings::Bedrock { surface: BedrockSurface::Mantle, .. } => "/anthropic",
+        ProviderSettings::Anthropic
+        | ProviderSettings::Bedrock { surface: BedrockSurface::Runtime, .. }
+        | ProviderSettings::Vertex { .. } => "",
+    };
+    BaseUrl { https: true, host: own_host(settings), port: 443, path: path.to_owned() }
+}
+
 fn own_host(settings: &ProviderSettings) -> String {
     match settings {
         ProviderSettings::Anthropic => "api.anthropic.com".to_owned(),
@@ -185,6 +190,9 @@ fn own_host(settings: &ProviderSettings) -> String {
         }
         ProviderSettings::Vertex { location, .. } if location == "global" => {
             "aiplatform.googleapis.com".to_owned()
+        }
+        ProviderSettings::Vertex { location, .. } if ["us", "eu"].contains(&location.as_str()) => {
+            format!("aiplatform.{location}.rep.googleapis.com")
         }
         ProviderSettings::Vertex { location, .. } => format!("{location}-aiplatform.googleapis.com"),
     }

@@ -12,8 +12,8 @@ pub struct Backend {
     pub name: String,
     /// The dialect, with what only it needs.
     pub provider: ProviderSettings,
-    /// Everything before the API's own path, without a trailing slash; absent: the provider's own host.
-    pub base_url: Option<BaseUrl>,
+    /// Where it is: as configured, else the provider's own host.
+    pub base_url: BaseUrl,
     /// How a plain secret is presented.
     pub auth: AuthScheme,
     /// Headers added to every request, names in lower case.

@@ -56,7 +56,7 @@ fn variables_win_over_files_and_take_the_option_s_type() {
     let backend = &settings.backends[0];
     assert_eq!(backend.keys[0].name, "true");
     assert!(matches!(&backend.keys[0].credential, Credential::Secret(secret) if secret.expose() == "12345"));
-    let url = backend.base_url.as_ref().unwrap();
+    let url = &backend.base_url;
     assert_eq!((url.authority().as_str(), url.path.as_str()), ("127.0.0.1:9", ""));
 }
 
@@ -112,7 +112,7 @@ fn without_a_file_backends_come_from_the_usual_variables() {
         .collect();
     assert_eq!(secrets, ["one", "two", "three"]);
     assert_eq!(key_names(&settings), ["anthropic-1", "anthropic-2", "anthropic-3", "bedrock-1", "openai-1"]);
-    assert_eq!(settings.backends[0].base_url.as_ref().unwrap().path, "/x");
+    assert_eq!(settings.backends[0].base_url.path, "/x");
     assert!(matches!(
         settings.backends[1].keys[0].credential,
         Credential::Aws { session_token: Some(_), .. }
@@ -144,7 +144,9 @@ fn usual_variables_that_lack_a_companion_or_lead_back_are_not_used() {
         ("GOOGLE_APPLICATION_CREDENTIALS", "/nowhere"),
     ]);
     assert_eq!(key_names(&settings), ["anthropic-1"]);
-    assert_eq!(settings.backends[0].base_url, None);
+    // The API's own host, spoken to over TLS: what a user with nothing but a key expects.
+    let url = &settings.backends[0].base_url;
+    assert_eq!((url.https, url.authority().as_str(), url.path.as_str()), (true, "api.anthropic.com", ""));
     assert!(
         settings.warnings.iter().any(|text| text.starts_with("ANTHROPIC_BASE_URL: is this gateway's own"))
     );

@@ -100,7 +100,7 @@ fn the_whole_documented_configuration_loads() {
     let [anthropic, bedrock, vertex, openai] = settings.backends.as_slice() else { panic!("four backends") };
 
     assert_eq!(anthropic.provider, ProviderSettings::Anthropic);
-    assert_eq!(anthropic.base_url.as_ref().unwrap().authority(), "api.anthropic.com");
+    assert_eq!(anthropic.base_url.authority(), "api.anthropic.com");
     assert_eq!(anthropic.auth, AuthScheme::XApiKey);
     let groups: Vec<&str> = anthropic.limit_groups.iter().map(|group| group.name.as_str()).collect();
     assert_eq!(groups, ["org-a", "org-b", "org-c-1"]);
@@ -118,7 +118,7 @@ fn the_whole_documented_configuration_loads() {
         matches!(&vertex.keys[0].credential, Credential::ServiceAccount(json) if json.expose() == SERVICE_ACCOUNT)
     );
     assert_eq!(openai.auth, AuthScheme::Bearer);
-    assert_eq!(openai.base_url.as_ref().unwrap().path, "/v1");
+    assert_eq!(openai.base_url.path, "/v1");
 
     let route = &settings.routes[0];
     assert!(route.model.matches("claude-sonnet-4-5") && !route.model.matches("claude-opus-4-5"));

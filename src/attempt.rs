@@ -7,6 +7,7 @@
 use std::cell::Cell;
 use std::future::poll_fn;
 use std::pin::Pin;
+use std::task::Poll;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -64,7 +65,10 @@ impl<T: Transport> Attempt<'_, T> {
         let until = (self.clock.now() + limit).min(self.call.deadline);
         let mut timer = Box::pin(self.clock.sleep_until(until));
 
-        let (head, mut body) = within(timer.as_mut(), late, self.open(lease)).await?;
+        let (head, mut body) = {
+            let opened = std::pin::pin!(self.open(lease));
+            within(timer.as_mut(), late, opened).await?
+        };
         if !(200..300).contains(&head.status) {
             let answer = self.error_body(timer.as_mut(), &mut body).await;
             let provider = provider(lease)?;
@@ -116,10 +120,9 @@ impl<T: Transport> Attempt<'_, T> {
     ) -> Result<Vec<Frame>, Fault> {
         let mut frames = Vec::new();
         loop {
-            let chunk = within(clock.timer.as_mut(), clock.late, async { Ok(next(body).await) }).await?;
-            let ended = match chunk {
+            let ended = match next_within(clock.timer.as_mut(), clock.late, body).await? {
                 Some(bytes) => {
-                    decoder.feed(bytes?, &mut frames)?;
+                    decoder.feed(bytes, &mut frames)?;
                     false
                 }
                 None => {
@@ -150,8 +153,8 @@ impl<T: Transport> Attempt<'_, T> {
     async fn error_body(&self, mut timer: Pin<&mut Sleep>, body: &mut T::Body) -> Bytes {
         let mut read = BytesMut::new();
         while read.len() < ERROR_BODY_BYTES {
-            let chunk = within(timer.as_mut(), FaultKind::Truncated, async { Ok(next(body).await) }).await;
-            let Ok(Some(Ok(bytes))) = chunk else { break };
+            let chunk = next_within(timer.as_mut(), FaultKind::Truncated, body).await;
+            let Ok(Some(bytes)) = chunk else { break };
             read.extend_from_slice(&bytes);
         }
         read.truncate(ERROR_BODY_BYTES);
@@ -180,21 +183,30 @@ fn reported(frames: &mut Vec<Frame>) -> Option<Fault> {
     }
 }
 
-async fn next<B: Body>(body: &mut B) -> Option<Result<Bytes, Fault>> {
-    poll_fn(|cx| body.poll_bytes(cx)).await
-}
-
-/// Runs `work` until the timer fires.
-async fn within<R>(
+/// The next bytes, unless the timer fires first; `None` at the end.
+async fn next_within<B: Body>(
     timer: Pin<&mut Sleep>,
     late: FaultKind,
-    work: impl Future<Output = Result<R, Fault>>,
+    body: &mut B,
+) -> Result<Option<Bytes>, Fault> {
+    let next = std::pin::pin!(poll_fn(|cx| body.poll_bytes(cx).map(Option::transpose)));
+    within(timer, late, next).await
+}
+
+/// Runs `work` until the timer fires. It takes `work` pinned, for a future that moves in lies there twice.
+async fn within<R>(
+    mut timer: Pin<&mut Sleep>,
+    late: FaultKind,
+    mut work: Pin<&mut impl Future<Output = Result<R, Fault>>>,
 ) -> Result<R, Fault> {
-    tokio::select! {
-        biased;
-        result = work => result,
-        () = timer => Err(Fault::new(late, "the time for this step is over")),
-    }
+    poll_fn(|cx| match work.as_mut().poll(cx) {
+        Poll::Ready(result) => Poll::Ready(result),
+        Poll::Pending => {
+            let over = || Err(Fault::new(late, "the time for this step is over"));
+            timer.as_mut().poll(cx).map(|()| over())
+        }
+    })
+    .await
 }
 
 fn provider(lease: &Lease) -> Result<&dyn headgate_providers::Provider, Fault> {

@@ -46,13 +46,17 @@ impl Drain {
         self.over.load(SeqCst)
     }
 
-    /// Runs `work`, but no longer than until the goodbye; `None` when that came first.
-    pub async fn until_goodbye<R>(&self, work: impl Future<Output = R>) -> Option<R> {
-        let mut work = std::pin::pin!(work);
-        let mut goodbye = Goodbye::default();
-        std::future::poll_fn(|cx| match work.as_mut().poll(cx) {
-            Poll::Ready(result) => Poll::Ready(Some(result)),
-            Poll::Pending => goodbye.poll(self, cx).map(|()| None),
+    /// Runs `work`, but no longer than until the goodbye; `None` when that came first. It takes `work` pinned, for a future
+    /// that moves in lies there twice.
+    pub async fn until_goodbye<R>(&self, mut work: Pin<&mut impl Future<Output = R>>) -> Option<R> {
+        let mut bell = std::pin::pin!(self.bell.notified());
+        std::future::poll_fn(|cx| {
+            if let Poll::Ready(result) = work.as_mut().poll(cx) {
+                return Poll::Ready(Some(result));
+            }
+            // Armed before looking, so that a bell rung in between is not missed.
+            let rung = bell.as_mut().poll(cx).is_ready();
+            if rung || self.is_over() { Poll::Ready(None) } else { Poll::Pending }
         })
         .await
     }
@@ -88,22 +92,28 @@ impl Goodbye {
 
 #[cfg(test)]
 mod tests {
+    use std::pin::pin;
+
     use super::*;
 
     #[tokio::test]
     async fn the_goodbye_ends_what_waits_and_what_comes_later() {
         let drain = Arc::new(Drain::default());
-        assert_eq!(drain.until_goodbye(std::future::ready(1)).await, Some(1));
+        assert_eq!(drain.until_goodbye(pin!(std::future::ready(1))).await, Some(1));
         let waiting = {
             let drain = drain.clone();
-            tokio::spawn(async move { drain.until_goodbye(std::future::pending::<()>()).await })
+            tokio::spawn(async move { drain.until_goodbye(pin!(std::future::pending::<()>())).await })
         };
         tokio::task::yield_now().await;
         drain.begin();
         assert!(drain.has_begun() && !drain.is_over() && !waiting.is_finished());
         drain.say_goodbye();
         assert_eq!(waiting.await.unwrap(), None);
-        assert_eq!(drain.until_goodbye(std::future::pending::<()>()).await, None);
-        assert_eq!(drain.until_goodbye(std::future::ready(2)).await, Some(2), "what is ready is not lost");
+        assert_eq!(drain.until_goodbye(pin!(std::future::pending::<()>())).await, None);
+        assert_eq!(
+            drain.until_goodbye(pin!(std::future::ready(2))).await,
+            Some(2),
+            "what is ready is not lost"
+        );
     }
 }

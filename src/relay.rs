@@ -38,8 +38,19 @@ pub struct Relay<T> {
     pub call: Rc<Call>,
     /// Who may serve it.
     pub plan: Arc<Plan>,
+    /// How far it is, for whoever polls it.
+    pub progress: Rc<Progress>,
+}
+
+/// What the edge and a call under way tell each other.
+#[derive(Debug, Default)]
+pub struct Progress {
     /// Since when an upstream's 200 is held back from the caller.
-    pub held_since: Rc<Cell<Option<Moment>>>,
+    pub held_since: Cell<Option<Moment>>,
+    /// Whether the attempt under way is at a backend that is read on after the caller left.
+    pub reads_on: Cell<bool>,
+    /// The caller has left: the attempt under way is the last.
+    pub abandoned: Cell<bool>,
 }
 
 /// A call that ended without an answer, with its record still open.
@@ -58,7 +69,11 @@ impl<T: Transport> Relay<T> {
     pub async fn run(self, mut record: Record) -> Result<Reply<T::Body>, Ended> {
         let mut trail = Trail::new(&self.call, self.plan.clone());
         let gateway = self.gateway.clone();
-        match gateway.drain.until_goodbye(self.failover(&mut trail, &mut record)).await {
+        let ended = {
+            let answered = std::pin::pin!(self.failover(&mut trail, &mut record));
+            gateway.drain.until_goodbye(answered).await
+        };
+        match ended {
             Some(Ok((answered, lease))) => Ok(Reply::new(answered, lease, self.call, gateway, record)),
             Some(Err(failure)) => Err(Ended { failure, record }),
             None => Err(Ended { failure: Failure::shutting_down(), record }),
@@ -76,7 +91,10 @@ impl<T: Transport> Relay<T> {
         loop {
             let mut lease = self.lease(trail, record).await?;
             record.attempt(&lease);
-            match self.attempt(&lease, trail.attempts).await {
+            self.progress.reads_on.set(lease.candidate().upstream.settings.drain_on_disconnect);
+            let answered = self.attempt(&lease, trail.attempts).await;
+            self.progress.reads_on.set(false);
+            match answered {
                 Ok(answered) => {
                     lease.absolve(clock.now());
                     trail.answered(&lease, clock.now());
@@ -92,12 +110,15 @@ impl<T: Transport> Relay<T> {
                         clock.now(),
                         (&settings.relay, &self.gateway.retry_budget),
                     ) {
+                        Verdict::Next | Verdict::Wait(_) if self.progress.abandoned.get() => {
+                            return Err(Failure::new(FailureKind::Unavailable, "The caller has left."));
+                        }
                         Verdict::Next | Verdict::Wait(_) => {}
                         Verdict::Stop(failure) => return Err(failure),
                     }
                 }
             }
-            self.held_since.set(None);
+            self.progress.held_since.set(None);
         }
     }
 
@@ -108,7 +129,7 @@ impl<T: Transport> Relay<T> {
             clock: self.gateway.clock,
             call: &self.call,
             bounds: self.gateway.bounds(),
-            held_since: &self.held_since,
+            held_since: &self.progress.held_since,
         };
         attempt.run(lease).instrument(span).await
     }
@@ -130,7 +151,7 @@ impl<T: Transport> Relay<T> {
         loop {
             let now = clock.now();
             // Of the newest settings: after a reload a key that is gone is not used, and a new one serves.
-            if let Some(plan) = pool.plan(&self.call.request.outline.model) {
+            if let Some(plan) = pool.newer_plan(&trail.plan, &self.call.request.outline.model) {
                 trail.plan = plan;
             }
             if let Ok(lease) = pool.lease(&trail.plan, &trail.avoid, now, trail.spill_until(now)) {

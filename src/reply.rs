@@ -62,6 +62,8 @@ pub struct Reply<B> {
     lease: Option<Lease>,
     /// What the record will say once the caller has taken every byte.
     outcome: Outcome,
+    /// The caller has left; what is read on is for the record alone.
+    abandoned: bool,
     record: Record,
 }
 
@@ -92,6 +94,7 @@ impl<B: Body> Reply<B> {
             gateway,
             lease: Some(lease),
             outcome: Outcome::ClientClosed,
+            abandoned: false,
             record,
         };
         reply.record.status = head.status;
@@ -112,11 +115,34 @@ impl<B: Body> Reply<B> {
         &self.head
     }
 
+    /// Status and headers for the caller, taken out: the edge makes its own form of them.
+    pub fn take_head(&mut self) -> ReplyHead {
+        ReplyHead { headers: std::mem::take(&mut self.head.headers), ..self.head }
+    }
+
+    /// Whether the answer is unfinished at a backend that is to be read on after the caller left, to learn the usage.
+    #[must_use]
+    pub fn reads_on(&self) -> bool {
+        let wanted = |lease: &Lease| lease.candidate().upstream.settings.drain_on_disconnect;
+        self.phase == Phase::Running && self.lease.as_ref().is_some_and(wanted)
+    }
+
+    /// All shared state.
+    #[must_use]
+    pub fn gateway(&self) -> &Gateway {
+        &self.gateway
+    }
+
+    /// The caller has left: however the answer ends, the record says so.
+    pub fn abandon(&mut self) {
+        self.abandoned = true;
+    }
+
     /// The next bytes for the caller; `None` at the end.
     pub fn poll_bytes(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
         loop {
             if let Some(bytes) = self.ready.pop_front() {
-                if self.ready.is_empty() {
+                if self.ready.is_empty() && !self.abandoned {
                     self.record.outcome = self.outcome;
                 }
                 return Poll::Ready(Some(bytes));

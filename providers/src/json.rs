@@ -70,6 +70,25 @@ impl<'a> Cursor<'a> {
         Some(Cow::Borrowed(self.slice(text.span.start + 1..text.span.end - 1)))
     }
 
+    /// The bytes of a string, unescaped: for a comparison with known names, which costs no check of UTF-8. Empty where escapes
+    /// spell no Unicode text.
+    pub fn name(&self, text: &Text) -> Cow<'a, [u8]> {
+        if text.escaped {
+            return self.decode(text).map(|text| text.into_owned().into_bytes()).unwrap_or_default().into();
+        }
+        Cow::Borrowed(self.bytes.get(text.span.start + 1..text.span.end - 1).unwrap_or_default())
+    }
+
+    /// Passes a value of any kind; tells it where it is a whole number that fits, without sign, fraction or exponent.
+    pub fn count(&mut self) -> Result<Option<u64>, Flaw> {
+        let span = self.value()?;
+        let digits = self.bytes.get(span).unwrap_or_default();
+        Ok(digits.iter().try_fold(0_u64, |sum, byte| {
+            let digit = byte.is_ascii_digit().then(|| u64::from(byte - b'0'))?;
+            sum.checked_mul(10)?.checked_add(digit)
+        }))
+    }
+
     /// The document must end here, white space aside.
     pub fn finish(&mut self) -> Result<(), Flaw> {
         self.space();

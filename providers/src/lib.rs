@@ -26,7 +26,7 @@ pub use frame::{Decoder, Frame, Mark, Usage};
 pub use pass::{forwards, reply_header_passes};
 pub use request::{MessagesRequest, Operation, Outline, Prefix, ScanError, scan, scan_with_prefix};
 pub use secret::Secret;
-pub use wire::{Headers, Method, WireHead, WireRequest};
+pub use wire::{Headers, Method, Name, WireHead, WireRequest};
 
 /// What a request carries upstream to prove who asks.
 #[derive(Clone, Debug)]

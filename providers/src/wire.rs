@@ -5,10 +5,58 @@ use std::fmt;
 
 use bytes::{Bytes, BytesMut};
 
+/// A header's name, in lower case. A name that is usual on this protocol is a number, so that copying it costs nothing and the
+/// edge has its own form of it ready.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Name(Spelling);
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Spelling {
+    /// The place in [`USUAL`]; every name that is there is spelt this way.
+    Usual(u8),
+    Other(Cow<'static, str>),
+}
+
+impl Name {
+    /// The text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        match &self.0 {
+            Spelling::Usual(place) => USUAL[usize::from(*place)],
+            Spelling::Other(name) => name,
+        }
+    }
+
+    /// Its place in [`USUAL`], if it is there.
+    #[must_use]
+    pub fn usual(&self) -> Option<usize> {
+        match self.0 {
+            Spelling::Usual(place) => Some(usize::from(place)),
+            Spelling::Other(_) => None,
+        }
+    }
+
+    fn copied(name: &str) -> Self {
+        Self(usual(name).map_or_else(|| Spelling::Other(Cow::Owned(name.to_owned())), Spelling::Usual))
+    }
+}
+
+impl From<&'static str> for Name {
+    fn from(name: &'static str) -> Self {
+        Self(usual(name).map_or(Spelling::Other(Cow::Borrowed(name)), Spelling::Usual))
+    }
+}
+
+impl From<String> for Name {
+    fn from(name: String) -> Self {
+        Self(usual(&name).map_or_else(|| Spelling::Other(Cow::Owned(name)), Spelling::Usual))
+    }
+}
+
 /// Header lines in order, names in lower case. Repeated names stay apart. `Debug` shows the values of a few names that hold
 /// nothing private, since any other line may carry a credential.
 #[derive(Clone, Default, PartialEq, Eq)]
-pub struct Headers(Vec<(Cow<'static, str>, Bytes)>);
+pub struct Headers(Vec<(Name, Bytes)>);
 
 impl Headers {
     /// No lines, room for `lines`.
@@ -18,12 +66,12 @@ impl Headers {
     }
 
     /// Adds a line; `name` must be in lower case already.
-    pub fn push(&mut self, name: impl Into<Cow<'static, str>>, value: impl Into<Bytes>) {
+    pub fn push(&mut self, name: impl Into<Name>, value: impl Into<Bytes>) {
         self.0.push((name.into(), value.into()));
     }
 
-    /// Copies the lines that `lines` walks, asked for more than once; names are in lower case already. All values go into one buffer, and
-    /// names that are usual on this protocol cost no allocation.
+    /// Copies the lines that `lines` walks, asked for more than once; names are in lower case already. All values go into one
+    /// buffer, and names that are usual on this protocol cost no allocation.
     pub fn copied<'a, I>(lines: impl Fn() -> I) -> Self
     where
         I: Iterator<Item = (&'a str, &'a [u8])>,
@@ -34,7 +82,7 @@ impl Headers {
         let mut headers = Self::with_capacity(count);
         for (name, value) in lines() {
             values.extend_from_slice(value);
-            headers.0.push((usual(name), Bytes::new()));
+            headers.0.push((Name::copied(name), Bytes::new()));
         }
         let mut values = values.freeze();
         for ((_, taken), (_, value)) in headers.0.iter_mut().zip(lines()) {
@@ -47,30 +95,36 @@ impl Headers {
     #[must_use]
     pub fn kept(&self, more: usize, keep: impl Fn(&str) -> bool) -> Self {
         let mut headers = Self::with_capacity(self.0.len() + more);
-        headers.0.extend(self.0.iter().filter(|(name, _)| keep(name)).cloned());
+        headers.0.extend(self.0.iter().filter(|(name, _)| keep(name.as_str())).cloned());
         headers
     }
 
     /// The first value of `name` that is text.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&str> {
-        self.0.iter().find(|(line, _)| line == name).and_then(|(_, value)| std::str::from_utf8(value).ok())
+        let mut lines = self.iter();
+        lines.find(|(line, _)| *line == name).and_then(|(_, value)| std::str::from_utf8(value).ok())
     }
 
     /// Whether a line of that name is there.
     #[must_use]
     pub fn has(&self, name: &str) -> bool {
-        self.0.iter().any(|(line, _)| line == name)
+        self.iter().any(|(line, _)| line == name)
     }
 
     /// Removes every line for which `keep` says no.
     pub fn retain(&mut self, mut keep: impl FnMut(&str) -> bool) {
-        self.0.retain(|(name, _)| keep(name));
+        self.0.retain(|(name, _)| keep(name.as_str()));
     }
 
     /// Every line in order.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Bytes)> {
-        self.0.iter().map(|(name, value)| (name.as_ref(), value))
+        self.0.iter().map(|(name, value)| (name.as_str(), value))
+    }
+
+    /// Every line in order, taken out.
+    pub fn into_lines(self) -> impl Iterator<Item = (Name, Bytes)> {
+        self.0.into_iter()
     }
 
     /// How many lines there are.
@@ -86,56 +140,81 @@ impl Headers {
     }
 }
 
-/// Names that requests and answers of the Messages API usually carry, sorted.
-const USUAL: [&str; 42] = [
-    "accept",
-    "accept-encoding",
-    "anthropic-beta",
-    "anthropic-organization-id",
-    "anthropic-ratelimit-input-tokens-limit",
-    "anthropic-ratelimit-input-tokens-remaining",
-    "anthropic-ratelimit-input-tokens-reset",
-    "anthropic-ratelimit-output-tokens-limit",
-    "anthropic-ratelimit-output-tokens-remaining",
-    "anthropic-ratelimit-output-tokens-reset",
-    "anthropic-ratelimit-requests-limit",
-    "anthropic-ratelimit-requests-remaining",
-    "anthropic-ratelimit-requests-reset",
-    "anthropic-ratelimit-tokens-limit",
-    "anthropic-ratelimit-tokens-remaining",
-    "anthropic-ratelimit-tokens-reset",
-    "anthropic-version",
-    "anthropic-workspace-id",
-    "authorization",
-    "cache-control",
-    "cf-cache-status",
-    "cf-ray",
-    "connection",
-    "content-encoding",
-    "content-length",
-    "content-type",
+/// Names that requests and answers of the Messages API usually carry, by length and then by spelling.
+pub const USUAL: [&str; 47] = [
+    "via",
     "date",
+    "vary",
+    "accept",
+    "cf-ray",
+    "server",
+    "x-api-key",
+    "connection",
     "keep-alive",
     "request-id",
-    "retry-after",
-    "retry-after-ms",
-    "server",
     "set-cookie",
-    "strict-transport-security",
-    "transfer-encoding",
     "user-agent",
-    "vary",
-    "via",
-    "x-api-key",
-    "x-envoy-upstream-service-time",
+    "retry-after",
+    "content-type",
     "x-robots-tag",
+    "authorization",
+    "cache-control",
+    "anthropic-beta",
+    "content-length",
+    "retry-after-ms",
     "x-should-retry",
+    "accept-encoding",
+    "cf-cache-status",
+    "content-encoding",
+    "anthropic-version",
+    "transfer-encoding",
+    "x-accel-buffering",
+    "x-headgate-backend",
+    "x-headgate-attempts",
+    "x-headgate-queue-ms",
+    "anthropic-workspace-id",
+    "anthropic-organization-id",
+    "strict-transport-security",
+    "x-envoy-upstream-service-time",
+    "anthropic-ratelimit-tokens-limit",
+    "anthropic-ratelimit-tokens-reset",
+    "anthropic-ratelimit-requests-limit",
+    "anthropic-ratelimit-requests-reset",
+    "anthropic-ratelimit-tokens-remaining",
+    "anthropic-ratelimit-input-tokens-limit",
+    "anthropic-ratelimit-input-tokens-reset",
+    "anthropic-ratelimit-requests-remaining",
+    "anthropic-ratelimit-output-tokens-limit",
+    "anthropic-ratelimit-output-tokens-reset",
+    "anthropic-dangerous-direct-browser-access",
+    "anthropic-ratelimit-input-tokens-remaining",
+    "anthropic-ratelimit-output-tokens-remaining",
 ];
 
-fn usual(name: &str) -> Cow<'static, str> {
-    USUAL
-        .binary_search(&name)
-        .map_or_else(|_| Cow::Owned(name.to_owned()), |index| Cow::Borrowed(USUAL[index]))
+/// Where the names of each length begin in [`USUAL`]; those of length `n` end where those of `n + 1` begin.
+const BEGINS: [u8; LONGEST + 2] = begins();
+const LONGEST: usize = USUAL[USUAL.len() - 1].len();
+
+#[expect(clippy::cast_possible_truncation, reason = "there are fewer than 256 usual names")]
+const fn begins() -> [u8; LONGEST + 2] {
+    let mut begins = [0; LONGEST + 2];
+    let mut length = 0;
+    while length < begins.len() {
+        let mut place = 0;
+        while place < USUAL.len() && USUAL[place].len() < length {
+            place += 1;
+        }
+        begins[length] = place as u8;
+        length += 1;
+    }
+    begins
+}
+
+fn usual(name: &str) -> Option<u8> {
+    if name.len() > LONGEST {
+        return None;
+    }
+    (BEGINS[name.len()]..BEGINS[name.len() + 1]).find(|place| USUAL[usize::from(*place)] == name)
 }
 
 impl fmt::Debug for Headers {
@@ -152,7 +231,8 @@ impl fmt::Debug for Headers {
             "retry-after-ms",
         ];
         let lines = self.0.iter().map(|(name, value)| {
-            let shown = OPEN.contains(&name.as_ref()).then(|| String::from_utf8_lossy(value));
+            let name = name.as_str();
+            let shown = OPEN.contains(&name).then(|| String::from_utf8_lossy(value));
             (name, shown.unwrap_or_else(|| format!("[{} bytes]", value.len()).into()))
         });
         f.debug_map().entries(lines).finish()
@@ -236,7 +316,16 @@ mod copied {
 
     #[test]
     fn the_usual_names_are_sorted_for_the_search() {
-        assert!(USUAL.is_sorted());
+        assert!(USUAL.is_sorted_by_key(|name| (name.len(), *name)));
+        for (place, name) in USUAL.into_iter().enumerate() {
+            assert_eq!(Name::copied(name).usual(), Some(place));
+            assert_eq!(Name::from(name), Name::from(name.to_owned()));
+        }
+        for name in
+            ["", "x", "content-typ", "content-typf", "a-name-longer-than-any-that-is-usual-on-this-protocol"]
+        {
+            assert_eq!((Name::copied(name).usual(), Name::copied(name).as_str()), (None, name));
+        }
     }
 
     #[test]

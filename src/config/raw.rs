@@ -117,6 +117,8 @@ pub struct Relay {
     pub expose_key_names: bool,
     pub ping_interval_ms: u64,
     pub linger_ms: u64,
+    pub drain_on_disconnect_ms: u64,
+    pub drain_on_disconnect_bytes: u64,
     pub max_event_bytes: u64,
     pub max_answer_bytes: u64,
 }

@@ -5,7 +5,6 @@ pub const PARTS: &[(&str, &str)] = &[
     ("backends[].provider=bedrock", "Bedrock backends are not served yet"),
     ("backends[].provider=vertex", "Vertex backends are not served yet"),
     ("backends[].provider=openai", "OpenAI backends are not served yet"),
-    ("backends[].drain_on_disconnect=true", "streams are not yet read on after their caller left"),
     ("backends[].limit_groups[].limits", "limits of groups are not mirrored yet"),
     ("backends[].limit_groups[].usd_per_day", "ceilings in US dollars are not kept yet"),
     ("backends[].limit_groups[].usd_per_month", "ceilings in US dollars are not kept yet"),

@@ -1,9 +1,7 @@
 //! Bodies towards the caller: a reply, a reply still held back that pings, an early answer.
 
-use std::cell::Cell;
 use std::convert::Infallible;
 use std::pin::Pin;
-use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
@@ -14,7 +12,7 @@ use futures_util::Stream as _;
 use tokio::time::Sleep;
 
 use super::ingress::Buffered;
-use crate::clock::Moment;
+use super::read_on::{Abandonable, AbandonableReply};
 use crate::gateway::Gateway;
 use crate::relay::Ended;
 use crate::reply::{Reply, error_event};
@@ -24,8 +22,8 @@ use crate::transport::Body;
 const PING: &[u8] = b"event: ping\ndata: {\"type\": \"ping\"}\n\n";
 
 /// A committed reply.
-pub struct ReplyBody<B> {
-    reply: Reply<B>,
+pub struct ReplyBody<B: Body> {
+    reply: AbandonableReply<B>,
     _held: Buffered,
 }
 
@@ -33,7 +31,7 @@ impl<B: Body> ReplyBody<B> {
     /// Sends `reply`; `held` counts the request's body until the reply is done.
     #[must_use]
     pub fn new(reply: Reply<B>, held: Buffered) -> Self {
-        Self { reply, _held: held }
+        Self { reply: AbandonableReply::new(reply), _held: held }
     }
 }
 
@@ -41,7 +39,7 @@ impl<B: Body> MessageBody for ReplyBody<B> {
     type Error = Infallible;
 
     fn size(&self) -> BodySize {
-        self.reply.head().length.map_or(BodySize::Stream, BodySize::Sized)
+        self.reply.length().map_or(BodySize::Stream, BodySize::Sized)
     }
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Infallible>>> {
@@ -49,32 +47,25 @@ impl<B: Body> MessageBody for ReplyBody<B> {
     }
 }
 
-/// A call on its way to a committed reply.
-pub type Running<B> = Pin<Box<dyn Future<Output = Result<Reply<B>, Ended>>>>;
-
 /// Where a held call stands.
 #[expect(clippy::large_enum_variant, reason = "made once and taken apart at once")]
-pub enum Held<B> {
+pub enum Held<B: Body> {
     /// It ended within the hold.
     Settled(Result<Reply<B>, Ended>),
     /// The hold is over and nothing has been committed: the caller is to be kept alive.
-    Overdue(Running<B>),
+    Overdue(Abandonable<B>),
 }
 
 /// Runs a call, but no longer than until upstream's 200 has been held back for the configured time.
-pub async fn hold<B: Body>(
-    gateway: &Gateway,
-    mut running: Running<B>,
-    held_since: &Rc<Cell<Option<Moment>>>,
-) -> Held<B> {
+pub async fn hold<B: Body>(gateway: &Gateway, mut running: Abandonable<B>) -> Held<B> {
     let span = gateway.settings().relay.hold;
     let clock = gateway.clock;
     let mut timer: Option<Pin<Box<Sleep>>> = None;
     let settled = std::future::poll_fn(|cx| {
-        if let Poll::Ready(result) = running.as_mut().poll(cx) {
+        if let Poll::Ready(result) = running.poll_settled(cx) {
             return Poll::Ready(Some(result));
         }
-        while let Some(since) = held_since.get() {
+        while let Some(since) = running.held_since() {
             let until = since + span;
             let timer = timer.get_or_insert_with(|| Box::pin(clock.sleep_until(until)));
             if timer.deadline() != clock.instant(until) {
@@ -94,14 +85,14 @@ pub async fn hold<B: Body>(
     }
 }
 
-enum Stage<B> {
-    Pinging(Running<B>),
-    Committed(Box<Reply<B>>),
+enum Stage<B: Body> {
+    Pinging(Abandonable<B>),
+    Committed(Box<AbandonableReply<B>>),
     Done,
 }
 
 /// A stream whose 200 has been sent before anything was committed: pings only, then the reply, or one `error` event.
-pub struct PingingBody<B> {
+pub struct PingingBody<B: Body> {
     stage: Stage<B>,
     gateway: Arc<Gateway>,
     timer: Pin<Box<Sleep>>,
@@ -111,7 +102,7 @@ pub struct PingingBody<B> {
 impl<B: Body> PingingBody<B> {
     /// Goes on with an overdue call.
     #[must_use]
-    pub fn new(gateway: Arc<Gateway>, running: Running<B>, held: Buffered) -> Self {
+    pub fn new(gateway: Arc<Gateway>, running: Abandonable<B>, held: Buffered) -> Self {
         let timer = Box::pin(gateway.clock.sleep_until(gateway.clock.now()));
         Self { stage: Stage::Pinging(running), gateway, timer, _held: held }
     }
@@ -137,8 +128,10 @@ impl<B: Body> MessageBody for PingingBody<B> {
             match &mut this.stage {
                 Stage::Done => return Poll::Ready(None),
                 Stage::Committed(reply) => return reply.poll_bytes(cx).map(|bytes| bytes.map(Ok)),
-                Stage::Pinging(running) => match running.as_mut().poll(cx) {
-                    Poll::Ready(Ok(reply)) => this.stage = Stage::Committed(Box::new(reply)),
+                Stage::Pinging(running) => match running.poll_settled(cx) {
+                    Poll::Ready(Ok(reply)) => {
+                        this.stage = Stage::Committed(Box::new(AbandonableReply::new(reply)));
+                    }
                     Poll::Ready(Err(Ended { failure, mut record })) => {
                         record.failed(&failure);
                         record.status = 200;

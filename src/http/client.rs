@@ -12,15 +12,16 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use actix_web::body::{BodySize, MessageBody};
-use actix_web::http::header::{HeaderName, HeaderValue};
+use actix_web::http::header::HeaderValue;
 use actix_web::http::uri::{Authority, PathAndQuery, Scheme};
 use actix_web::http::{self, Uri};
 use awc::error::{ConnectError, PayloadError, SendRequestError};
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use futures_util::Stream as _;
 use headgate_providers::{Fault, FaultKind, Headers, Method, WireHead, WireRequest};
 
 use super::connector::{Dial, DialError};
+use super::names;
 use super::wire_io::{Broken, WireIo};
 use crate::config::checked::Backend;
 use crate::gateway::Gateway;
@@ -31,6 +32,8 @@ const KEEP_ALIVE: Duration = Duration::from_secs(90);
 const LIFETIME: Duration = Duration::from_secs(600);
 /// Slices in which a body is handed to awc, bytes.
 const SLICE: usize = 64 * 1024;
+/// From this size on chunks that have arrived are not joined, bytes: copying much costs more than it saves.
+const JOINED: usize = 8 * 1024;
 
 /// The upstream connections of one worker.
 #[derive(Clone)]
@@ -128,6 +131,7 @@ impl Transport for Links {
         fresh: bool,
     ) -> Result<(WireHead, WireBody), Fault> {
         let link = self.link(backend)?;
+        let size = request.body_len();
         let client = if fresh { &link.fresh } else { &link.pooled };
         let method = match request.method {
             Method::Get => http::Method::GET,
@@ -136,15 +140,13 @@ impl Transport for Links {
         let mut outgoing = client.request(method, uri(&link.authority, &request.path)?);
         let headers = outgoing.headers_mut();
         headers.insert(http::header::HOST, link.host.clone());
-        for (name, value) in request.headers.iter() {
-            let name = HeaderName::from_bytes(name.as_bytes());
-            let value = HeaderValue::from_maybe_shared(value.clone());
-            let (Ok(name), Ok(value)) = (name, value) else {
+        for (name, value) in request.headers.into_lines() {
+            let (Some(name), Ok(value)) = (names::header(&name), HeaderValue::from_maybe_shared(value))
+            else {
                 return Err(Fault::new(FaultKind::Inexpressible, "a header cannot be sent"));
             };
             headers.append(name, value);
         }
-        let size = request.body_len();
         let sending = if request.method == Method::Get {
             outgoing.send()
         } else {
@@ -159,7 +161,7 @@ impl Transport for Links {
         if !framed && !matches!(head.status, 204 | 304) {
             return Err(Fault::new(FaultKind::Malformed, "the answer has neither length nor chunks"));
         }
-        Ok((head, WireBody { answer, ended: false }))
+        Ok((head, WireBody { answer: Box::new(answer), after: None, ended: false }))
     }
 }
 
@@ -207,20 +209,58 @@ impl MessageBody for Slices {
     }
 }
 
-/// The body of an upstream answer.
+/// The body of an upstream answer. What has already arrived in several chunks is handed on as one piece: a burst of small events
+/// then costs one decoding and one chunk towards the caller, and nothing waits for it.
 pub struct WireBody {
-    answer: awc::ClientResponse,
+    answer: Box<awc::ClientResponse>,
+    /// What the next poll finds, where joining ran into it.
+    after: Option<Result<Bytes, Fault>>,
     ended: bool,
+}
+
+impl WireBody {
+    fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Fault>>> {
+        if self.ended {
+            return Poll::Ready(None);
+        }
+        let next = std::task::ready!(std::pin::Pin::new(&mut *self.answer).poll_next(cx));
+        self.ended = !matches!(next, Some(Ok(_)));
+        Poll::Ready(next.map(|read| read.map_err(payload_fault)))
+    }
+
+    /// What has arrived behind `first`, joined to it.
+    fn joined(&mut self, first: Bytes, cx: &mut Context<'_>) -> Bytes {
+        let mut joined: Option<BytesMut> = None;
+        let mut size = first.len();
+        while size < JOINED {
+            match self.poll_chunk(cx) {
+                Poll::Ready(Some(Ok(next))) => {
+                    size += next.len();
+                    let joined = joined.get_or_insert_with(|| {
+                        let mut joined = BytesMut::with_capacity(JOINED.min(8 * size));
+                        joined.extend_from_slice(&first);
+                        joined
+                    });
+                    joined.extend_from_slice(&next);
+                }
+                Poll::Ready(Some(Err(fault))) => {
+                    self.after = Some(Err(fault));
+                    break;
+                }
+                Poll::Ready(None) | Poll::Pending => break,
+            }
+        }
+        joined.map_or(first, BytesMut::freeze)
+    }
 }
 
 impl Body for WireBody {
     fn poll_bytes(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Fault>>> {
-        if self.ended {
-            return Poll::Ready(None);
+        if let Some(after) = self.after.take() {
+            return Poll::Ready(Some(after));
         }
-        let next = std::task::ready!(std::pin::Pin::new(&mut self.answer).poll_next(cx));
-        self.ended = !matches!(next, Some(Ok(_)));
-        Poll::Ready(next.map(|read| read.map_err(payload_fault)))
+        let first = std::task::ready!(self.poll_chunk(cx));
+        Poll::Ready(first.map(|read| read.map(|first| self.joined(first, cx))))
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::task::Poll;
 use std::time::Duration;
 
 use actix_web::HttpRequest;
@@ -128,7 +129,12 @@ async fn next_chunk(payload: &mut Payload, silence: Duration) -> Result<Option<B
     let broken = |what: &str| {
         Failure::new(FailureKind::BadRequest, format!("The request body could not be read: {what}."))
     };
-    match tokio::time::timeout(silence, payload.next()).await {
+    // Mostly the bytes are there already: then no timer is made.
+    let next = match futures_util::poll!(payload.next()) {
+        Poll::Ready(next) => Ok(next),
+        Poll::Pending => tokio::time::timeout(silence, payload.next()).await,
+    };
+    match next {
         Ok(None) => Ok(None),
         Ok(Some(Ok(chunk))) => Ok(Some(chunk)),
         Ok(Some(Err(_))) => Err(broken("it ended early")),

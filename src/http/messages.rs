@@ -1,6 +1,5 @@
 //! `POST /v1/messages` and `/v1/messages/count_tokens`: one request from its head to its reply.
 
-use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -14,6 +13,7 @@ use tracing::Instrument as _;
 use super::body::{Held, PingingBody, ReplyBody, hold};
 use super::client::{Links, WireBody};
 use super::ingress::{self, Buffered};
+use super::read_on::Abandonable;
 use super::respond;
 use super::stall::Stalls;
 use crate::call::{Call, RequestId, patience};
@@ -64,7 +64,10 @@ async fn serve(
         }
     };
     record.tenant = tenant.as_ref().map(|tenant| tenant.name.clone());
-    let read = gateway.drain.until_goodbye(ingress::body(gateway, &request, &mut payload)).await;
+    let read = {
+        let body = std::pin::pin!(ingress::body(gateway, &request, &mut payload));
+        gateway.drain.until_goodbye(body).await
+    };
     let (body, held) = match read.unwrap_or_else(|| Err(Failure::shutting_down())) {
         Ok(read) => read,
         Err(failure) => return respond::failure(gateway, record, &failure, Some(payload)),
@@ -124,7 +127,7 @@ async fn prepare(
         fallback,
     });
     let (gateway, transport) = (gateway.clone(), edge.links.clone());
-    Ok(Relay { gateway, transport, call, plan, held_since: Rc::new(Cell::new(None)) })
+    Ok(Relay { gateway, transport, call, plan, progress: Rc::default() })
 }
 
 /// The API's own words for a model that is not there.
@@ -140,9 +143,9 @@ async fn run(
     held: Buffered,
     span: tracing::Span,
 ) -> HttpResponse {
-    let (held_since, call) = (relay.held_since.clone(), relay.call.clone());
+    let (progress, call) = (relay.progress.clone(), relay.call.clone());
     let running = Box::pin(relay.run(record).instrument(span));
-    match hold(gateway, running, &held_since).await {
+    match hold(gateway, Abandonable::new(gateway.clone(), running, progress)).await {
         Held::Settled(Ok(reply)) => committed(reply, held),
         Held::Settled(Err(Ended { failure, record })) => respond::failure(gateway, record, &failure, None),
         Held::Overdue(running) => {
@@ -157,10 +160,10 @@ async fn run(
     }
 }
 
-fn committed(reply: Reply<WireBody>, held: Buffered) -> HttpResponse {
-    let head = reply.head().clone();
+fn committed(mut reply: Reply<WireBody>, held: Buffered) -> HttpResponse {
+    let head = reply.take_head();
     let mut response =
         HttpResponse::with_body(respond::status(head.status), BoxBody::new(ReplyBody::new(reply, held)));
-    respond::put(&mut response, &head.headers);
+    respond::put(&mut response, head.headers);
     response
 }

@@ -3,7 +3,6 @@
 //! A route's own name is listed as it is; a wildcard route lists what upstream lists and the pattern takes, by a free call
 //! whose answer is kept for a while. Patterns are never listed. A tenant sees what it may use.
 
-use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -239,7 +238,7 @@ async fn fetch(edge: &Edge, pattern: &str, after: Option<&str>) -> Result<Bytes,
         transport: edge.links.clone(),
         call,
         plan,
-        held_since: Rc::new(Cell::new(None)),
+        progress: Rc::default(),
     };
     match relay.run(record).await {
         Ok(mut reply) => {

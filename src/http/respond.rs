@@ -3,12 +3,13 @@
 use actix_web::HttpResponse;
 use actix_web::body::BoxBody;
 use actix_web::http::StatusCode;
-use actix_web::http::header::{self, HeaderName, HeaderValue};
+use actix_web::http::header::{self, HeaderValue};
 use actix_web::web::Payload;
 use bytes::Bytes;
 use headgate_providers::{Answer, Headers, anthropic, reply_header_passes};
 
 use super::body::EarlyAnswer;
+use super::names;
 use crate::failure::{Failure, FailureKind, whole_seconds};
 use crate::gateway::Gateway;
 use crate::settle::Record;
@@ -20,11 +21,9 @@ pub fn status(number: u16) -> StatusCode {
 }
 
 /// Appends `headers` to an answer.
-pub fn put<B>(response: &mut HttpResponse<B>, headers: &Headers) {
-    for (name, value) in headers.iter() {
-        let name = HeaderName::from_bytes(name.as_bytes());
-        let value = HeaderValue::from_maybe_shared(value.clone());
-        if let (Ok(name), Ok(value)) = (name, value) {
+pub fn put<B>(response: &mut HttpResponse<B>, headers: Headers) {
+    for (name, value) in headers.into_lines() {
+        if let (Some(name), Ok(value)) = (names::header(&name), HeaderValue::from_maybe_shared(value)) {
             response.headers_mut().append(name, value);
         }
     }
@@ -85,7 +84,7 @@ pub fn failure(
         headers.push("x-headgate-queue-ms", record.queued.as_millis().to_string());
     }
     drop(record);
-    answer(gateway, failure.status(), &headers, body, unread)
+    answer(gateway, failure.status(), headers, body, unread)
 }
 
 /// What upstream said and may be shown; what is no envelope becomes one of the same status.
@@ -105,7 +104,7 @@ fn passed(gateway: &Gateway, failure: &Failure, answer: &Answer, id: &str) -> (H
 fn answer(
     gateway: &Gateway,
     number: u16,
-    headers: &Headers,
+    headers: Headers,
     body: Bytes,
     unread: Option<Payload>,
 ) -> HttpResponse {

@@ -82,49 +82,70 @@ pub fn choose(plan: &Plan, avoid: &Avoid, now: Moment, spill_until: Moment) -> R
     let mut best: Option<(Rank, Place)> = None;
     let mut shortage = Shortage { free_at: None, probing: false, cause: Cause::NoKey };
     for (tier, candidates) in plan.tiers.iter().enumerate() {
-        let mut short = false;
         for (index, candidate) in candidates.iter().enumerate() {
-            match standing(candidate, avoid, now) {
-                Standing::Eligible => {
-                    let rank = Rank::of(candidate, avoid, tier);
-                    if best.as_ref().is_none_or(|(found, _)| rank.beats(found)) {
-                        best = Some((rank, Place { tier, index }));
-                    }
-                }
-                Standing::Until(free_at, cause) => {
-                    shortage.free_at = soonest(shortage.free_at, Some(free_at));
-                    shortage.cause = shortage.cause.max(cause);
-                    short |= free_at <= spill_until && !avoid.speaks_against_upstream(candidate);
-                }
-                Standing::Probing(cause) => {
-                    shortage.probing = true;
-                    shortage.cause = shortage.cause.max(cause);
-                    short |= now < spill_until && !avoid.speaks_against_upstream(candidate);
-                }
-                // A tier whose breakers are open is not short, it is out: nothing waits for it before it spills.
-                Standing::Broken(free_at, cause) => {
-                    shortage.probing |= free_at.is_none();
-                    shortage.free_at = soonest(shortage.free_at, free_at);
-                    shortage.cause = shortage.cause.max(cause);
-                }
-                Standing::Tried => shortage.cause = shortage.cause.max(Cause::Tried),
-                Standing::Off => {}
+            // The rank is cheap and one load decides most: only who would lead is looked at closely.
+            let rank = Rank::of(candidate, avoid, tier);
+            if best.as_ref().is_none_or(|(found, _)| rank.beats(found)) && is_eligible(candidate, avoid, now)
+            {
+                best = Some((rank, Place { tier, index }));
             }
         }
         let found = best.as_ref().is_some_and(|(rank, _)| rank.spoken_against == 0);
+        let short = best.is_none() && shortage.add(candidates, avoid, now, spill_until);
         if found || avoid.first_tier_only {
             break;
         }
-        if short && best.is_none() {
+        if short {
             return Err(shortage);
         }
     }
     best.map(|(_, place)| place).ok_or(shortage)
 }
 
+impl Shortage {
+    /// Notes what keeps a tier's candidates away; true when the tier is short only for a time that ends by `spill_until`.
+    fn add(&mut self, candidates: &[Candidate], avoid: &Avoid, now: Moment, spill_until: Moment) -> bool {
+        let mut short = false;
+        for candidate in candidates {
+            match standing(candidate, avoid, now) {
+                Standing::Until(free_at, cause) => {
+                    self.free_at = soonest(self.free_at, Some(free_at));
+                    self.cause = self.cause.max(cause);
+                    short |= free_at <= spill_until && !avoid.speaks_against_upstream(candidate);
+                }
+                Standing::Probing(cause) => {
+                    self.probing = true;
+                    self.cause = self.cause.max(cause);
+                    short |= now < spill_until && !avoid.speaks_against_upstream(candidate);
+                }
+                // A tier whose breakers are open is not short, it is out: nothing waits for it before it spills.
+                Standing::Broken(free_at, cause) => {
+                    self.probing |= free_at.is_none();
+                    self.free_at = soonest(self.free_at, free_at);
+                    self.cause = self.cause.max(cause);
+                }
+                Standing::Tried => self.cause = self.cause.max(Cause::Tried),
+                Standing::Off | Standing::Eligible => {}
+            }
+        }
+        short
+    }
+}
+
 /// Whether a candidate's backend is among these: by its state, which outlives a reload during the call.
 fn is_among(upstreams: &[Arc<Upstream>], candidate: &Candidate) -> bool {
     upstreams.iter().any(|upstream| Arc::ptr_eq(&upstream.state, &candidate.upstream.state))
+}
+
+/// Whether a candidate may be used now: what [`standing`] says, without asking what keeps it away.
+fn is_eligible(candidate: &Candidate, avoid: &Avoid, now: Moment) -> bool {
+    let goes = |gate: Gate| matches!(gate, Gate::Open | Gate::Probe);
+    let clear = candidate.health.is_enabled()
+        && candidate.breakers.iter().all(|breaker| goes(breaker.gate(now)))
+        && candidate.parks.iter().chain([&candidate.missing]).all(|park| goes(park.gate(now)));
+    // A call's first choice has tried nothing, which is by far the most frequent.
+    let untried = avoid.tried.is_empty() && avoid.excluded.is_empty();
+    clear && (untried || matches!(standing(candidate, avoid, now), Standing::Eligible))
 }
 
 enum Standing {
@@ -138,7 +159,7 @@ enum Standing {
 }
 
 fn standing(candidate: &Candidate, avoid: &Avoid, now: Moment) -> Standing {
-    let health = &candidate.seat.health;
+    let health = &candidate.health;
     if !health.is_enabled() {
         return Standing::Off;
     }
@@ -213,14 +234,18 @@ struct Rank {
 
 impl Rank {
     fn of(candidate: &Candidate, avoid: &Avoid, tier: usize) -> Self {
-        let seat = &candidate.seat;
-        let group = avoid.groups.iter().any(|group| Arc::ptr_eq(group, &seat.group));
-        let upstream = avoid.speaks_against_upstream(candidate);
+        let spoken_against = if avoid.groups.is_empty() && avoid.upstreams.is_empty() {
+            0
+        } else {
+            let group = avoid.groups.iter().any(|group| Arc::ptr_eq(group, &candidate.seat.group));
+            u8::from(avoid.speaks_against_upstream(candidate)) * 2 + u8::from(group)
+        };
+        let health = &candidate.health;
         Self {
-            spoken_against: u8::from(upstream) * 2 + u8::from(group),
+            spoken_against,
             tier,
-            load: f64::from(seat.health.in_flight.load(Relaxed) + 1) / seat.weight,
-            last_used: seat.health.last_used.load(Relaxed),
+            load: f64::from(health.in_flight.load(Relaxed) + 1) / candidate.weight,
+            last_used: health.last_used.load(Relaxed),
         }
     }
 

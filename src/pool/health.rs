@@ -167,9 +167,15 @@ pub struct States {
     keys: DashMap<KeyId, Arc<Health>>,
     groups: DashMap<(String, String), Arc<Group>>,
     backends: DashMap<String, Arc<BackendState>>,
+    snapshots: AtomicU64,
 }
 
 impl States {
+    /// The number of a new snapshot of settings.
+    pub(super) fn next_snapshot(&self) -> u64 {
+        self.snapshots.fetch_add(1, Relaxed)
+    }
+
     /// The state of a key, new when it is not known. A rotated secret starts clean, but what an operator switched off by
     /// name stays off.
     #[must_use]

@@ -87,6 +87,12 @@ impl Pool {
         self.table.load().plan(model)
     }
 
+    /// The plan for a model where the settings have changed since `old` was made.
+    #[must_use]
+    pub fn newer_plan(&self, old: &Plan, model: &str) -> Option<Arc<Plan>> {
+        self.table.load().newer_plan(old, model)
+    }
+
     /// Chooses and takes a key.
     ///
     /// # Errors

@@ -59,6 +59,10 @@ pub struct Candidate {
     pub upstream: Arc<Upstream>,
     /// The key.
     pub seat: Arc<Seat>,
+    /// The key's state and weight, here too so that a choice among many reads one place less of each.
+    pub health: Arc<Health>,
+    /// Relative share.
+    pub weight: f64,
     /// The parks that concern it, by [`Scope`].
     pub parks: [Arc<Park>; 4],
     /// The breakers of its backend: with this model, and of its connections.
@@ -93,6 +97,8 @@ pub struct Plan {
     pub spill_after: Duration,
     /// Overrides a backend's first-event clock.
     pub first_event: Option<Duration>,
+    /// Which snapshot it was made from.
+    snapshot: u64,
 }
 
 /// One snapshot.
@@ -102,6 +108,8 @@ pub struct Table {
     /// The backends in the settings' order.
     pub upstreams: Vec<Arc<Upstream>>,
     plans: RwLock<HashMap<String, Arc<Plan>>>,
+    /// Its number: every later snapshot of the same pool has a larger one.
+    number: u64,
 }
 
 impl Table {
@@ -118,7 +126,7 @@ impl Table {
             .collect();
         let backends: Vec<&str> = upstreams.iter().map(|up| up.settings.name.as_str()).collect();
         states.retain(&keys, &groups, &backends);
-        Arc::new(Self { settings, upstreams, plans: RwLock::default() })
+        Arc::new(Self { settings, upstreams, plans: RwLock::default(), number: states.next_snapshot() })
     }
 
     /// The plan for a model; `None` where routes exist and none matches.
@@ -133,6 +141,12 @@ impl Table {
             plans.insert(model.to_owned(), plan.clone());
         }
         Some(plan)
+    }
+
+    /// The plan for a model where `old` is of another snapshot.
+    #[must_use]
+    pub fn newer_plan(&self, old: &Plan, model: &str) -> Option<Arc<Plan>> {
+        if old.snapshot == self.number { None } else { self.plan(model) }
     }
 
     /// Every seat with its backend.
@@ -158,7 +172,8 @@ impl Table {
                 tiers.push(candidates);
             }
         }
-        Some(Plan { tiers, spill_after: route.spill_after, first_event: route.first_event })
+        let (spill_after, first_event) = (route.spill_after, route.first_event);
+        Some(Plan { tiers, spill_after, first_event, snapshot: self.number })
     }
 
     /// Without routes every model goes to every Anthropic backend, all of one tier.
@@ -188,6 +203,8 @@ impl Table {
             Candidate {
                 upstream: up.clone(),
                 seat: seat.clone(),
+                health: seat.health.clone(),
+                weight: seat.weight,
                 parks: [
                     seat.health.park.clone(),
                     seat.health.class(&class),

@@ -128,12 +128,12 @@ async fn the_time_an_answer_is_held_begins_with_upstreams_200_and_ends_with_its_
     world.wire.always("k1", Answer::raw(opening).pause(5_000).breaks(FaultKind::Reset).late(1_000));
     world.wire.always("k2", Answer::streams("hello there").paced(3_000).late(1_000));
     let (relay, record) = world.relay(&Ask::stream());
-    let held_since = relay.held_since.clone();
+    let progress = relay.progress.clone();
     let watch = async {
         let mut seen = Vec::new();
         for second in 0..9 {
             world.at(f64::from(second) + 0.5).await;
-            seen.push(held_since.get().map(|at| at.as_micros() / 1_000_000));
+            seen.push(progress.held_since.get().map(|at| at.as_micros() / 1_000_000));
         }
         seen
     };

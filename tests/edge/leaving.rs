@@ -7,9 +7,11 @@ use headgate::simulator::{Ending, FaultKind, Knobs};
 
 use super::caller::{Connection, post, prompt};
 use super::log;
-use super::stand::{Stand, after, fault, until};
+use super::stand::{Running, Stand, Upstream, after, backend, fault, until};
 
 const SOON: Duration = Duration::from_secs(1);
+/// Goes on where the text of a backend ends.
+const READ_ON: &str = "    drain_on_disconnect: true\n";
 
 fn ask(model: &str, stream: bool) -> String {
     post("/v1/messages", "", &prompt(model, "tell me", stream))
@@ -144,4 +146,66 @@ async fn a_thousand_callers_leave_at_once() {
     let counted = async || stand.gateway.metric("requests_total", "client_closed").await == CALLERS as f64;
     until("each has its record", counted).await;
     assert_eq!(stand.gateway.metric("key_state", "ready").await, 4.0, "a key was blamed");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_backend_that_wants_it_is_read_on_for_the_usage() {
+    for (model, stream, pace) in [("claude-left-read-on", true, 20), ("claude-left-read-on-whole", false, 300)] {
+        let stand = Stand::new(READ_ON);
+        let text = format!("[[sim:events=20,pace_ms={pace},ttft_ms=100]]");
+        let mut caller = stand.gateway.connect().await;
+        caller.send(post("/v1/messages", "", &prompt(model, &text, stream)).as_bytes()).await;
+        if stream {
+            let mut answer = caller.head().await.unwrap();
+            caller.body(&mut answer, |answer| answer.count("content_block_delta") >= 2).await;
+        } else {
+            stand.upstream.until("it is asked", |stats| stats.in_flight == 1).await;
+        }
+        drop(caller);
+        assert_closed_by_client(&stand, model).await;
+        let stats = stand.upstream.simulator.stats();
+        assert_eq!((stats.aborted.len(), stats.requests), (0, 1), "{model}: it was not read to its end");
+        assert!(
+            log::records(model)[0]["tokens_out"].as_u64().unwrap() > 1,
+            "{model}: the usage is not known"
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn reading_on_is_bounded_in_time_and_never_tries_again() {
+    let stand = Stand::new(&format!("{READ_ON}relay: {{ drain_on_disconnect_ms: 300 }}"));
+    let mut caller = stand.gateway.connect().await;
+    let text = "[[sim:events=2000,pace_ms=20]]";
+    caller.send(post("/v1/messages", "", &prompt("claude-left-read-long", text, true)).as_bytes()).await;
+    let mut answer = caller.head().await.unwrap();
+    caller.body(&mut answer, |answer| answer.count("content_block_delta") >= 2).await;
+    drop(caller);
+    let left = Instant::now();
+    stand.upstream.until("upstream is closed", |stats| stats.in_flight == 0).await;
+    assert!(left.elapsed() >= Duration::from_millis(200) && left.elapsed() < Duration::from_secs(2));
+    assert_closed_by_client(&stand, "claude-left-read-long").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_attempt_that_is_read_on_is_the_last() {
+    let config = SimulatorConfig::default();
+    let (first, second) = (Upstream::start(config.clone()), Upstream::start(config.clone()));
+    let gateway = Running::start(&format!(
+        "backends:\n{}{READ_ON}{}routes: [{{ model: '*', targets: [{{ backend: first }}, {{ backend: second }}] }}]\n\
+         deadlines: {{ whole_ms: 400 }}",
+        backend("first", &first.url(), &config),
+        backend("second", &second.url(), &config)
+    ));
+    first.fail(after(FaultKind::StallBeforeHead, 0));
+    let mut caller = gateway.connect().await;
+    caller.send(ask("claude-left-read-last", false).as_bytes()).await;
+    first.until("it stalls", |stats| stats.in_flight == 1).await;
+    drop(caller);
+    let left = Instant::now();
+    until("the record is written", async || !log::records("claude-left-read-last").is_empty()).await;
+    assert!(left.elapsed() > Duration::from_millis(200), "it was not read on");
+    gateway.idle().await;
+    assert_eq!(log::records("claude-left-read-last")[0]["outcome"], "client_closed");
+    assert_eq!(second.simulator.stats().requests, 0, "it was tried again for nobody");
 }

@@ -32,9 +32,18 @@ impl Pair {
 
     /// Asks while the first fails so; the second is sound.
     async fn ask(&self, fault: Fault, stream: bool) -> Answer {
+        self.ask_with(fault, "tell me", stream).await
+    }
+
+    /// Asks for a stream whose events come apart: an error that comes in one read with the first content is hidden too.
+    async fn ask_paced(&self, fault: Fault) -> Answer {
+        self.ask_with(fault, "tell me [[sim:pace_ms=10]]", true).await
+    }
+
+    async fn ask_with(&self, fault: Fault, prompt: &str, stream: bool) -> Answer {
         let before = self.first.simulator.stats().requests;
         self.first.fail(fault);
-        let answer = self.gateway.ask(&message("tell me", stream)).await;
+        let answer = self.gateway.ask(&message(prompt, stream)).await;
         assert!(self.first.simulator.stats().requests > before, "the first was not asked");
         answer
     }
@@ -138,7 +147,7 @@ async fn after_content_a_break_ends_in_exactly_one_error_event() {
         .push(broken(FaultKind::Fin, Knobs { after_events: Some(5), same_chunk: true, ..Knobs::default() }));
     for fault in faults {
         let calls = pair.second.simulator.stats().requests;
-        let answer = pair.ask(fault.clone(), true).await;
+        let answer = pair.ask_paced(fault.clone()).await;
         assert_eq!(
             (answer.status, answer.count("error"), answer.count("message_stop")),
             (200, 1, 0),

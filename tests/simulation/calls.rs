@@ -1,6 +1,5 @@
 //! Callers: each asks once, reads at its own pace, and says what it saw.
 
-use std::cell::Cell;
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::time::Duration;
@@ -112,8 +111,13 @@ pub fn call(shared: &Shared, wish: &Wish) -> (usize, impl Future<Output = ()> + 
     world.calls.push(entry);
     world.note(|| format!("call {id}: {wish:?}"));
     let record = Record::open(gateway.clone(), facts.id.clone(), "messages", started);
-    let held_since = Rc::new(Cell::new(None));
-    let relay = Relay { gateway, transport: Script(shared.clone()), call: Rc::new(facts), plan, held_since };
+    let relay = Relay {
+        gateway,
+        transport: Script(shared.clone()),
+        call: Rc::new(facts),
+        plan,
+        progress: Rc::default(),
+    };
     (id, run(shared.clone(), id, relay, record, wish.dawdles))
 }
 

@@ -1,6 +1,5 @@
 //! A gateway over a scripted transport, and callers for it.
 
-use std::cell::Cell;
 use std::fmt::Write as _;
 use std::future::poll_fn;
 use std::io::Write as _;
@@ -222,7 +221,7 @@ impl World {
         });
         drop(settings);
         let transport = self.wire.clone();
-        (Relay { gateway, transport, call, plan, held_since: Rc::new(Cell::new(None)) }, record)
+        (Relay { gateway, transport, call, plan, progress: Rc::default() }, record)
     }
 
     /// Runs a call until it commits or fails.

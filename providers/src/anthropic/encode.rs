@@ -31,14 +31,11 @@ pub(super) fn encode(encode: &Encode<'_>) -> Result<WireRequest, Fault> {
 fn headers(encode: &Encode<'_>, method: Method) -> Headers {
     let extra = encode.extra_headers;
     let replaced = |name: &str| extra.iter().any(|(other, _)| other == name);
-    let forwarded = &encode.request.headers;
-    let mut headers = Headers::with_capacity(forwarded.len() + extra.len() + 2);
-    for (name, value) in forwarded.iter() {
+    let passes = |name: &str| {
         let of_a_body = name == "content-type";
-        if forwards(name) && !replaced(name) && (method == Method::Post || !of_a_body) {
-            headers.push(name.to_owned(), value.clone());
-        }
-    }
+        forwards(name) && !replaced(name) && (method == Method::Post || !of_a_body)
+    };
+    let mut headers = encode.request.headers.kept(extra.len() + 2, passes);
     if !replaced("accept-encoding") {
         headers.push("accept-encoding", Bytes::from_static(b"identity"));
     }

@@ -2,13 +2,18 @@
 
 use bytes::Bytes;
 use serde::Deserialize;
-use serde_json::value::RawValue;
 
 use super::{fault, usage};
 use crate::fault::{Fault, FaultKind};
 use crate::frame::{Decoder, Frame, Mark, Usage};
 use crate::framing::sse::{self, Scanner};
+use crate::json::{Cursor, Flaw};
 use crate::wire::WireHead;
+
+/// How a delta begins.
+const PLAIN_DELTA: &[u8] = b"event: content_block_delta\ndata: ";
+/// Deepest nesting of an event that is read for its usage: far more than the Messages API has, and no recursion hangs on it.
+const DEEPEST: usize = 512;
 
 /// Decoder of `text/event-stream` (Messages API, "Streaming").
 #[derive(Debug)]
@@ -63,13 +68,18 @@ impl Stream {
         let mut told = None;
         let meaning = match kind(&event).as_ref() {
             b"message_start" => {
-                told = self.message_start(&event.data)?;
+                // A start that is no JSON would break every client, and nothing was shown yet: better to fail.
+                told = self.told(&event.data, true).map_err(|flaw| {
+                    let detail =
+                        format!("message_start is not what it should be: {} at byte {}", flaw.what, flaw.at);
+                    Fault::new(FaultKind::Malformed, detail)
+                })?;
                 Meaning::Neutral
             }
             b"content_block_delta" | b"content_block_stop" => Meaning::Content,
             b"message_delta" => {
-                let delta: Option<Delta<'_>> = serde_json::from_slice(&event.data).ok();
-                told = delta.and_then(|delta| self.told(delta.usage));
+                // Usage never breaks a good answer: a delta that cannot be read tells none.
+                told = self.told(&event.data, false).unwrap_or_default();
                 Meaning::Content
             }
             b"message_stop" => Meaning::Stop,
@@ -81,16 +91,35 @@ impl Stream {
         Ok((meaning, told))
     }
 
-    /// A start that is no JSON would break every client, and nothing was shown yet: better to fail.
-    fn message_start(&mut self, data: &[u8]) -> Result<Option<Usage>, Fault> {
-        let start: Start<'_> = serde_json::from_slice(data).map_err(|error| {
-            Fault::new(FaultKind::Malformed, format!("message_start is not what it should be: {error}"))
+    /// Takes the usage out of an event's data: its own, or that of the `message` it must have.
+    fn told(&mut self, data: &[u8], in_message: bool) -> Result<Option<Usage>, Flaw> {
+        let mut usage = self.usage;
+        let (mut told, mut found) = (false, !in_message);
+        let mut cursor = Cursor::new(data, DEEPEST)?;
+        cursor.members(|cursor, key| {
+            let name = cursor.name(key);
+            if in_message && *name == *b"message" {
+                found = true;
+                return cursor.members(|cursor, key| {
+                    if *cursor.name(key) == *b"usage" {
+                        told = usage::merge(&mut usage, cursor)?;
+                        return Ok(());
+                    }
+                    cursor.value().map(drop)
+                });
+            }
+            if !in_message && *name == *b"usage" {
+                told = usage::merge(&mut usage, cursor)?;
+                return Ok(());
+            }
+            cursor.value().map(drop)
         })?;
-        Ok(self.told(start.message.usage))
-    }
-
-    fn told(&mut self, object: Option<&RawValue>) -> Option<Usage> {
-        usage::merge(&mut self.usage, object?.get()).then_some(self.usage)
+        cursor.finish()?;
+        if !found {
+            return Err(Flaw { at: data.len(), what: "it has no message", cut: false });
+        }
+        self.usage = usage;
+        Ok(told.then_some(usage))
     }
 
     /// Takes one event of its own into `out`.
@@ -138,7 +167,21 @@ impl Stream {
 
     fn read(&mut self, chunk: &Bytes, run: &mut Option<Run>, out: &mut Vec<Frame>) -> Result<(), Fault> {
         let mut start = 0;
-        while let Some(end) = self.scanner.event_end(chunk, start) {
+        loop {
+            // Nearly every event is a delta written the way upstream writes it, and needs no closer look.
+            while let Some(end) = self.scanner.two_lines_end(chunk, start, PLAIN_DELTA) {
+                self.scanner.check(end - start)?;
+                self.committed = true;
+                match run {
+                    Some(run) if run.content => run.end = end,
+                    Some(_) | None => {
+                        flush(run, chunk, out);
+                        *run = Some(Run { start, end, usage: None, content: true });
+                    }
+                }
+                start = end;
+            }
+            let Some(end) = self.scanner.event_end(chunk, start) else { break };
             if self.scanner.straddles() {
                 let event = self.scanner.join(&chunk[start..end])?;
                 self.push(event, out)?;
@@ -200,24 +243,6 @@ fn kind<'a>(event: &'a sse::Event<'_>) -> std::borrow::Cow<'a, [u8]> {
 struct Tagged {
     #[serde(rename = "type")]
     kind: String,
-}
-
-#[derive(Deserialize)]
-struct Start<'a> {
-    #[serde(borrow)]
-    message: Message<'a>,
-}
-
-#[derive(Deserialize)]
-struct Message<'a> {
-    #[serde(borrow, default)]
-    usage: Option<&'a RawValue>,
-}
-
-#[derive(Deserialize)]
-struct Delta<'a> {
-    #[serde(borrow, default)]
-    usage: Option<&'a RawValue>,
 }
 
 #[cfg(test)]

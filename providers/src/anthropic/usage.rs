@@ -9,8 +9,6 @@ use crate::json::{Cursor, Flaw};
 
 /// Above this a count is nonsense; it also keeps sums of counts far from overflowing.
 const MOST: u64 = 1 << 48;
-/// A `usage` object is shallow; a deeper one is not read.
-const DEEPEST: usize = 32;
 
 /// What one `usage` object tells.
 #[derive(Clone, Copy, Debug, Default)]
@@ -24,47 +22,45 @@ struct Counts {
 }
 
 impl Counts {
-    /// Reads an object without building a tree; what is no object tells nothing.
-    fn read(object: &str) -> Result<Self, Flaw> {
+    /// Passes the value the cursor stands before, without building a tree; what is no object tells nothing.
+    fn read(cursor: &mut Cursor<'_>) -> Result<Self, Flaw> {
         let mut counts = Self::default();
-        let mut cursor = Cursor::new(object.as_bytes(), DEEPEST)?;
+        if cursor.peek() != Some(b'{') {
+            cursor.value()?;
+            return Ok(counts);
+        }
         cursor.members(|cursor, key| {
-            let name = cursor.decode(key).unwrap_or_default();
-            if name == "cache_creation" && cursor.peek() == Some(b'{') {
+            let name = cursor.name(key);
+            if *name == *b"cache_creation" && cursor.peek() == Some(b'{') {
                 return cursor.members(|cursor, key| {
-                    let name = cursor.decode(key).unwrap_or_default();
-                    counts.note(&name, count(cursor)?);
+                    let name = cursor.name(key);
+                    counts.note(&name, cursor.count()?);
                     Ok::<(), Flaw>(())
                 });
             }
-            counts.note(&name, count(cursor)?);
+            counts.note(&name, cursor.count()?);
             Ok::<(), Flaw>(())
         })?;
         Ok(counts)
     }
 
-    fn note(&mut self, name: &str, count: Option<u64>) {
+    fn note(&mut self, name: &[u8], count: Option<u64>) {
+        let count = count.map(|count| count.min(MOST));
         match name {
-            "input_tokens" => self.input = count,
-            "output_tokens" => self.output = count,
-            "cache_read_input_tokens" => self.cache_read = count,
-            "cache_creation_input_tokens" => self.written = count,
-            "ephemeral_5m_input_tokens" => self.five_minutes = count,
-            "ephemeral_1h_input_tokens" => self.one_hour = count,
+            b"input_tokens" => self.input = count,
+            b"output_tokens" => self.output = count,
+            b"cache_read_input_tokens" => self.cache_read = count,
+            b"cache_creation_input_tokens" => self.written = count,
+            b"ephemeral_5m_input_tokens" => self.five_minutes = count,
+            b"ephemeral_1h_input_tokens" => self.one_hour = count,
             _ => {}
         }
     }
 }
 
-/// Passes a value; a whole number is a count, anything else is none.
-fn count(cursor: &mut Cursor<'_>) -> Result<Option<u64>, Flaw> {
-    let span = cursor.value()?;
-    Ok(cursor.slice(span).parse().ok().map(|count: u64| count.min(MOST)))
-}
-
-/// Overwrites in `usage` what the object written as `object` tells. `false`: it tells nothing.
-pub(super) fn merge(usage: &mut Usage, object: &str) -> bool {
-    let Ok(counts) = Counts::read(object) else { return false };
+/// Passes the `usage` value the cursor stands before and overwrites in `usage` what it tells. `false`: it tells nothing.
+pub(super) fn merge(usage: &mut Usage, cursor: &mut Cursor<'_>) -> Result<bool, Flaw> {
+    let counts = Counts::read(cursor)?;
     let Counts { input, output, cache_read, written, five_minutes, one_hour } = counts;
     usage.input = input.unwrap_or(usage.input);
     usage.output = output.unwrap_or(usage.output);
@@ -79,7 +75,7 @@ pub(super) fn merge(usage: &mut Usage, object: &str) -> bool {
         }
         (None, None) => {}
     }
-    [input, output, cache_read, written, five_minutes, one_hour].iter().any(Option::is_some)
+    Ok([input, output, cache_read, written, five_minutes, one_hour].iter().any(Option::is_some))
 }
 
 #[cfg(test)]
@@ -88,9 +84,10 @@ mod tests {
 
     use super::MOST;
     use crate::frame::Usage;
+    use crate::json::Cursor;
 
     fn merge(usage: &mut Usage, object: &serde_json::Value) -> bool {
-        super::merge(usage, &object.to_string())
+        super::merge(usage, &mut Cursor::new(object.to_string().as_bytes(), 32).unwrap()).unwrap()
     }
 
     #[test]

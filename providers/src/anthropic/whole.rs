@@ -72,15 +72,16 @@ fn read(body: &[u8]) -> Result<Facts, Flaw> {
     let mut cursor = Cursor::new(body, usize::MAX)?;
     let mut facts = Facts { is_error: false, usage: None };
     cursor.members(|cursor, key| {
-        let name = cursor.decode(key).unwrap_or_default();
-        let span = cursor.value()?;
-        match name.as_ref() {
-            "type" => facts.is_error = cursor.slice(span) == "\"error\"",
-            "usage" => {
-                let mut usage = Usage::default();
-                facts.usage = usage::merge(&mut usage, cursor.slice(span)).then_some(usage);
+        match cursor.name(key).as_ref() {
+            b"type" => {
+                let span = cursor.value()?;
+                facts.is_error = cursor.slice(span) == "\"error\"";
             }
-            _ => {}
+            b"usage" => {
+                let mut usage = Usage::default();
+                facts.usage = usage::merge(&mut usage, cursor)?.then_some(usage);
+            }
+            _ => drop(cursor.value()?),
         }
         Ok::<(), Flaw>(())
     })?;

@@ -82,6 +82,21 @@ impl Scanner {
         }
     }
 
+    /// The offset behind an event of two lines that lies whole in `chunk`, where it begins with `opening`, the first line and
+    /// the second one's beginning, and all lines end in LF. `None`: look with [`event_end`](Self::event_end).
+    pub fn two_lines_end(&mut self, chunk: &[u8], at: usize, opening: &[u8]) -> Option<usize> {
+        if !self.held.is_empty() || self.after_cr || !self.blank {
+            return None;
+        }
+        let rest = chunk.get(at..)?.strip_prefix(opening)?;
+        let length = memchr2(b'\r', b'\n', rest)?;
+        let ended = rest[length..].starts_with(b"\n\n");
+        if ended {
+            self.ending = Ending::Lf;
+        }
+        ended.then_some(at + opening.len() + length + 2)
+    }
+
     /// Whether the event that ends next began in an earlier chunk.
     #[must_use]
     pub fn straddles(&self) -> bool {

@@ -126,6 +126,8 @@ pub fn relay(raw: &raw::Relay, findings: &mut Findings<'_>) -> checked::Relay {
     findings.within("relay.retry_after_max_s", raw.retry_after_max_s, 1..=DAY_S);
     findings.within("relay.ping_interval_ms", raw.ping_interval_ms, 100..=600_000);
     findings.within("relay.linger_ms", raw.linger_ms, 0..=90);
+    findings.within("relay.drain_on_disconnect_ms", raw.drain_on_disconnect_ms, 0..=DAY_MS);
+    findings.within("relay.drain_on_disconnect_bytes", raw.drain_on_disconnect_bytes, 0..=1 << 40);
     findings.within("relay.max_event_bytes", raw.max_event_bytes, 1024..=1 << 30);
     findings.within("relay.max_answer_bytes", raw.max_answer_bytes, 1024..=1 << 30);
     checked::Relay {
@@ -141,6 +143,8 @@ pub fn relay(raw: &raw::Relay, findings: &mut Findings<'_>) -> checked::Relay {
         expose_key_names: raw.expose_key_names,
         ping_interval: Duration::from_millis(raw.ping_interval_ms),
         linger: Duration::from_millis(raw.linger_ms),
+        drain_on_disconnect: Duration::from_millis(raw.drain_on_disconnect_ms),
+        drain_on_disconnect_bytes: raw.drain_on_disconnect_bytes,
         max_event_bytes: usize::try_from(raw.max_event_bytes).unwrap_or(usize::MAX),
         max_answer_bytes: usize::try_from(raw.max_answer_bytes).unwrap_or(usize::MAX),
     }

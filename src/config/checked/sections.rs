@@ -162,6 +162,10 @@ pub struct Relay {
     pub ping_interval: Duration,
     /// How long the end of upstream's body is awaited after `message_stop`, so that its connection can be used again.
     pub linger: Duration,
+    /// How long an upstream is read on after its caller left, where its backend wants that.
+    pub drain_on_disconnect: Duration,
+    /// How many bytes are then read at most.
+    pub drain_on_disconnect_bytes: u64,
     /// Largest single event of a stream, bytes.
     pub max_event_bytes: usize,
     /// Largest whole answer, bytes.

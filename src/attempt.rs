@@ -56,6 +56,18 @@ impl<T: Transport> Attempt<'_, T> {
     /// # Errors
     /// Whatever went wrong before the answer committed.
     pub async fn run(&self, lease: &Lease) -> Result<Answered<T::Body>, Fault> {
+        self.until_committed(lease).await.map_err(|fault| match fault.kind {
+            // The call's own time was over before the step's: that is no fault of this upstream.
+            FaultKind::FirstEventTimeout | FaultKind::WholeTimeout | FaultKind::IdleTimeout
+                if self.clock.now() >= self.call.deadline =>
+            {
+                Fault::new(FaultKind::CallDeadline, "the call has lived for as long as any may")
+            }
+            _ => fault,
+        })
+    }
+
+    async fn until_committed(&self, lease: &Lease) -> Result<Answered<T::Body>, Fault> {
         let candidate = lease.candidate();
         let deadlines = &candidate.upstream.settings.deadlines;
         let first_event = lease.plan().first_event.unwrap_or(deadlines.first_event);

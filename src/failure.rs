@@ -128,7 +128,10 @@ impl Failure {
             )
             .after(free_after),
             FaultKind::Inexpressible => Self::new(FailureKind::BadRequest, fault.detail),
-            FaultKind::FirstEventTimeout | FaultKind::WholeTimeout | FaultKind::IdleTimeout => {
+            FaultKind::FirstEventTimeout
+            | FaultKind::WholeTimeout
+            | FaultKind::IdleTimeout
+            | FaultKind::CallDeadline => {
                 Self::new(FailureKind::TimedOut, "The upstream did not answer in time.")
             }
             FaultKind::Connect

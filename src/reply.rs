@@ -216,7 +216,7 @@ impl<B: Body> Reply<B> {
             let now = self.gateway.clock.now();
             if now >= until {
                 self.cut(&if now >= self.call.deadline {
-                    Fault::new(FaultKind::WholeTimeout, "the call has lived for as long as any may")
+                    Fault::new(FaultKind::CallDeadline, "the call has lived for as long as any may")
                 } else {
                     Fault::new(FaultKind::IdleTimeout, "the upstream fell silent")
                 });
@@ -311,7 +311,7 @@ impl<B: Body> Reply<B> {
                 ("timeout_error", "The upstream fell silent before its answer was complete.")
             }
             FaultKind::Overloaded => ("overloaded_error", "Overloaded"),
-            FaultKind::FirstEventTimeout | FaultKind::WholeTimeout => {
+            FaultKind::FirstEventTimeout | FaultKind::WholeTimeout | FaultKind::CallDeadline => {
                 ("timeout_error", "The upstream did not complete its answer in time.")
             }
             FaultKind::Request

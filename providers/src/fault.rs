@@ -44,6 +44,8 @@ pub enum FaultKind {
     WholeTimeout,
     /// Silence in a running answer.
     IdleTimeout,
+    /// The call itself has lived for as long as any may.
+    CallDeadline,
     /// DNS, TCP connect.
     Connect,
     /// TLS handshake.
@@ -101,9 +103,11 @@ impl FaultKind {
             | Self::Truncated
             | Self::Malformed => Blame::BackendModel,
             Self::Connect | Self::Tls | Self::Reset => Blame::Backend,
-            Self::StaleConnection | Self::UploadRefused | Self::SignatureRefused | Self::Inexpressible => {
-                Blame::Nobody
-            }
+            Self::StaleConnection
+            | Self::UploadRefused
+            | Self::SignatureRefused
+            | Self::Inexpressible
+            | Self::CallDeadline => Blame::Nobody,
         }
     }
 
@@ -128,6 +132,7 @@ impl FaultKind {
             Self::FirstEventTimeout => "first_event_timeout",
             Self::WholeTimeout => "whole_timeout",
             Self::IdleTimeout => "idle_timeout",
+            Self::CallDeadline => "call_deadline",
             Self::Connect => "connect",
             Self::Tls => "tls",
             Self::Reset => "reset",

@@ -142,3 +142,17 @@ async fn the_time_an_answer_is_held_begins_with_upstreams_200_and_ends_with_its_
     let (held, moved) = (Some(1), Some(7));
     assert_eq!(seen, [None, held, held, held, held, held, None, moved, moved]);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_call_that_has_lived_long_enough_blames_no_upstream() {
+    for ask in [Ask::whole(), Ask::stream()] {
+        let world = World::new(&(backend("a", &["k1"]) + "deadlines: { total_ms: 5000 }\n"));
+        world.wire.always("k1", Answer::hangs());
+        for _ in 0..10 {
+            let told = world.ask(&ask).await;
+            assert_eq!((told.status, told.error().0.as_str()), (504, "timeout_error"));
+        }
+        assert_eq!(world.wire.count("k1"), 10, "a breaker counted the calls' own ends");
+        world.assert_idle();
+    }
+}

@@ -12,6 +12,7 @@
 mod support;
 
 mod bounds;
+mod breakers;
 mod choice;
 mod clocks;
 mod endings;

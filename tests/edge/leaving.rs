@@ -150,7 +150,9 @@ async fn a_thousand_callers_leave_at_once() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_backend_that_wants_it_is_read_on_for_the_usage() {
-    for (model, stream, pace) in [("claude-left-read-on", true, 20), ("claude-left-read-on-whole", false, 300)] {
+    for (model, stream, pace) in
+        [("claude-left-read-on", true, 20), ("claude-left-read-on-whole", false, 300)]
+    {
         let stand = Stand::new(READ_ON);
         let text = format!("[[sim:events=20,pace_ms={pace},ttft_ms=100]]");
         let mut caller = stand.gateway.connect().await;

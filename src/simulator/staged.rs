@@ -8,11 +8,12 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 
+use super::bedrock::frames::{self, Oddity};
 use super::error::ApiError;
 use super::events::Event;
 use super::fault::{Fault, FaultKind};
 use super::mishap::PAGE;
-use super::reply::{Piece, PieceKind, Reply};
+use super::reply::{Flow, Piece, PieceKind, Reply};
 
 /// What happens to the connection when everything is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,13 +82,15 @@ fn wire_kind(kind: FaultKind) -> bool {
         K::Close | K::EndEarly | K::Stall | K::Pings | K::ErrorEvent | K::HoldOpen | K::DuplicateStop => true,
         K::GarbageHead | K::Garbage | K::WrongContentType | K::IncompleteJson | K::Unframed => true,
         K::EarlyHints | K::CloseAfter | K::ByteWrites => true,
+        K::ExceptionFrame | K::ErrorFrame | K::CorruptCrc | K::OversizedFrame | K::KeepAlives => true,
+        K::Exception | K::GoogleError | K::SharedCapacity | K::ProvisionedThroughput => false,
     }
 }
 
 /// Stages an answer with its fault.
 pub fn stage(reply: &Reply, fault: &Fault, request_id: &str) -> Play {
     let nothing = |curtain| Play { lines: Vec::new(), curtain, complete: false };
-    let framing = if reply.streamed { Framing::Chunked } else { Framing::Length(reply.length()) };
+    let framing = if reply.streamed() { Framing::Chunked } else { Framing::Length(reply.length()) };
     let stage = Stage { reply, fault, framing };
     match fault.kind {
         FaultKind::CloseBeforeHead => nothing(Curtain::Close),
@@ -99,10 +102,21 @@ pub fn stage(reply: &Reply, fault: &Fault, request_id: &str) -> Play {
         FaultKind::Stall => stage.broken(Curtain::Hang),
         FaultKind::EndEarly | FaultKind::IncompleteJson => stage.early_end(),
         FaultKind::Pings => stage.pings(),
+        FaultKind::ErrorEvent if reply.flow == Flow::EventStream => {
+            stage.odd(Oddity::Exception { usual: "serviceUnavailableException" }, 1)
+        }
         FaultKind::ErrorEvent => stage.error_event(request_id),
+        FaultKind::ExceptionFrame | FaultKind::ErrorFrame if reply.flow != Flow::EventStream => {
+            stage.error_event(request_id)
+        }
+        FaultKind::ExceptionFrame => stage.odd(Oddity::Exception { usual: "throttlingException" }, 0),
+        FaultKind::ErrorFrame => stage.odd(Oddity::Error, 0),
+        FaultKind::CorruptCrc => stage.odd(Oddity::CorruptCrc, 3),
+        FaultKind::OversizedFrame => stage.odd(Oddity::Oversized, 3),
+        FaultKind::KeepAlives => stage.odd(Oddity::KeepAlives, 1),
         FaultKind::HoldOpen => {
             let mut play = stage.whole();
-            if reply.streamed {
+            if reply.streamed() {
                 play.lines.pop();
             }
             Play { curtain: Curtain::Hang, ..play }
@@ -140,7 +154,8 @@ pub fn stage(reply: &Reply, fault: &Fault, request_id: &str) -> Play {
         }
         FaultKind::Early413 | FaultKind::Unprocessable | FaultKind::ServerError => stage.whole(),
         FaultKind::Unavailable | FaultKind::Timeout | FaultKind::Overloaded => stage.whole(),
-        FaultKind::Html | FaultKind::Raw => stage.whole(),
+        FaultKind::Html | FaultKind::Raw | FaultKind::Exception | FaultKind::GoogleError => stage.whole(),
+        FaultKind::SharedCapacity | FaultKind::ProvisionedThroughput => stage.whole(),
     }
 }
 
@@ -194,8 +209,10 @@ impl Stage<'_> {
             self.fault.knobs.for_ms.unwrap_or(1_000) / u64::try_from(every.as_millis()).unwrap_or(1).max(1);
         let mut lines = vec![line(self.head())];
         lines.extend(before.iter().map(|piece| self.framed(piece)));
-        if self.reply.streamed {
-            let ping = Piece { after: every, ..Piece::plain(Event::ping().frame()) };
+        if self.reply.streamed() {
+            let frames = self.reply.flow == Flow::EventStream;
+            let ping = if frames { frames::ping() } else { Event::ping().frame().into() };
+            let ping = Piece { after: every, ..Piece::plain(ping) };
             lines.extend((0..pings).map(|_| self.framed(&ping)));
         }
         lines.extend(rest.iter().map(|piece| self.framed(piece)));
@@ -204,7 +221,7 @@ impl Stage<'_> {
     }
 
     fn error_event(self, request_id: &str) -> Play {
-        if !self.reply.streamed {
+        if !self.reply.streamed() {
             return self.whole();
         }
         let knobs = &self.fault.knobs;
@@ -222,16 +239,38 @@ impl Stage<'_> {
         Play { lines, curtain: Curtain::Close, complete: false }
     }
 
+    /// A frame that goes wrong, after `usual` good ones when nothing is said. Only an event stream has frames.
+    fn odd(self, oddity: Oddity, usual: usize) -> Play {
+        if self.reply.flow != Flow::EventStream {
+            return self.whole();
+        }
+        let (before, mut rest) = self.divided(usual);
+        let next = rest.first().map(|piece| piece.bytes.clone()).unwrap_or_default();
+        let odd = frames::odd(oddity, &self.fault.knobs, &next);
+        if odd.replaces && !rest.is_empty() {
+            rest.remove(0);
+        }
+        let mut lines = vec![line(self.head())];
+        lines.extend(before.iter().map(|piece| self.framed(piece)));
+        lines.push(self.framed(&Piece::plain(odd.bytes)));
+        if odd.goes_on {
+            lines.extend(rest.iter().map(|piece| self.framed(piece)));
+        }
+        let mut lines = self.joined(lines);
+        lines.extend(self.terminator());
+        Play { lines, curtain: Curtain::Close, complete: oddity == Oddity::KeepAlives }
+    }
+
     fn duplicate_stop(self) -> Play {
         let mut play = self.whole();
-        if let (true, Some(stop)) = (self.reply.streamed, self.reply.pieces.last()) {
+        if let (true, Some(stop)) = (self.reply.streamed(), self.reply.pieces.last()) {
             play.lines.insert(play.lines.len() - 1, self.framed(stop));
         }
         play
     }
 
     fn garbage(self) -> Play {
-        if !self.reply.streamed {
+        if !self.reply.streamed() {
             let stage = Stage { framing: Framing::Length(GARBAGE.len()), ..self };
             let lines = vec![line(stage.head()), line(GARBAGE)];
             return Play { lines, curtain: Curtain::Close, complete: false };
@@ -265,7 +304,7 @@ impl Stage<'_> {
         if let Some(bytes) = knobs.after_bytes {
             return divide_at_byte(pieces, bytes);
         }
-        if !self.reply.streamed {
+        if !self.reply.streamed() {
             return divide_at_byte(pieces, self.reply.length() / 2);
         }
         let count = match (knobs.after_deltas, knobs.after_events) {

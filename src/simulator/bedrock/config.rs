@@ -59,7 +59,8 @@ impl BedrockConfig {
             for (number, key) in account.keys.iter().enumerate() {
                 let option = format!("{place}.keys[{number}]");
                 let signs = !key.access_key_id.is_empty() && !key.secret_access_key.is_empty();
-                if key.name.is_empty() || signs == !key.bearer.is_empty() {
+                let bears = !key.bearer.is_empty();
+                if key.name.is_empty() || signs == bears {
                     return Err((
                         option,
                         "a key needs a name, and either an access key with its secret or a bearer key",

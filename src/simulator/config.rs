@@ -367,6 +367,33 @@ mod tests {
     }
 
     #[test]
+    fn what_is_wrong_with_a_cloud_is_named_with_its_path() {
+        let cases = [
+            (
+                "bedrock: { accounts: [ { name: a, keys: [ { name: k, access_key_id: x } ] } ] }",
+                "accounts[0].keys[0]",
+            ),
+            (
+                "bedrock: { accounts: [ { name: a, keys: [ { name: k, bearer: x }, { name: l, bearer: x } ] } ] }",
+                "twice",
+            ),
+            (
+                "vertex: { projects: [ { name: p, keys: [ { name: k } ] } ] }",
+                "projects[0].keys[0]: a key needs",
+            ),
+            (
+                "vertex: { projects: [ { name: p, keys: [ { name: k, client_email: e, public_key: x } ] } ] }",
+                "PEM",
+            ),
+            ("bedrock: { accounts: [ { name: org-a } ] }", "org-a: this name is given twice"),
+        ];
+        for (text, part) in cases {
+            let error = SimulatorConfig::from_yaml(text).unwrap_err().to_string();
+            assert!(error.contains(part), "{error}");
+        }
+    }
+
+    #[test]
     fn faults_and_limits_are_read() {
         let text = "
             organizations:

@@ -102,18 +102,10 @@ pub fn stage(reply: &Reply, fault: &Fault, request_id: &str) -> Play {
         FaultKind::Stall => stage.broken(Curtain::Hang),
         FaultKind::EndEarly | FaultKind::IncompleteJson => stage.early_end(),
         FaultKind::Pings => stage.pings(),
-        FaultKind::ErrorEvent if reply.flow == Flow::EventStream => {
-            stage.odd(Oddity::Exception { usual: "serviceUnavailableException" }, 1)
-        }
-        FaultKind::ErrorEvent => stage.error_event(request_id),
-        FaultKind::ExceptionFrame | FaultKind::ErrorFrame if reply.flow != Flow::EventStream => {
+        FaultKind::ErrorEvent | FaultKind::ExceptionFrame | FaultKind::ErrorFrame => {
             stage.error_event(request_id)
         }
-        FaultKind::ExceptionFrame => stage.odd(Oddity::Exception { usual: "throttlingException" }, 0),
-        FaultKind::ErrorFrame => stage.odd(Oddity::Error, 0),
-        FaultKind::CorruptCrc => stage.odd(Oddity::CorruptCrc, 3),
-        FaultKind::OversizedFrame => stage.odd(Oddity::Oversized, 3),
-        FaultKind::KeepAlives => stage.odd(Oddity::KeepAlives, 1),
+        FaultKind::CorruptCrc | FaultKind::OversizedFrame | FaultKind::KeepAlives => stage.odd(),
         FaultKind::HoldOpen => {
             let mut play = stage.whole();
             if reply.streamed() {
@@ -221,8 +213,8 @@ impl Stage<'_> {
     }
 
     fn error_event(self, request_id: &str) -> Play {
-        if !self.reply.streamed() {
-            return self.whole();
+        if self.reply.flow != Flow::Sse {
+            return self.odd();
         }
         let knobs = &self.fault.knobs;
         let mut error = ApiError::new(529, knobs.message.clone().unwrap_or_else(|| "Overloaded".to_owned()));
@@ -239,11 +231,12 @@ impl Stage<'_> {
         Play { lines, curtain: Curtain::Close, complete: false }
     }
 
-    /// A frame that goes wrong, after `usual` good ones when nothing is said. Only an event stream has frames.
-    fn odd(self, oddity: Oddity, usual: usize) -> Play {
-        if self.reply.flow != Flow::EventStream {
+    /// A frame that goes wrong. Only an event stream has frames.
+    fn odd(self) -> Play {
+        let Some((oddity, usual)) = oddity(self.fault.kind).filter(|_| self.reply.flow == Flow::EventStream)
+        else {
             return self.whole();
-        }
+        };
         let (before, mut rest) = self.divided(usual);
         let next = rest.first().map(|piece| piece.bytes.clone()).unwrap_or_default();
         let odd = frames::odd(oddity, &self.fault.knobs, &next);
@@ -358,6 +351,20 @@ impl Stage<'_> {
     fn terminator(self) -> Option<Line> {
         (self.framing == Framing::Chunked).then(|| line("0\r\n\r\n"))
     }
+}
+
+/// The frame that a kind stands for, and after how many good ones it comes when nothing is said.
+fn oddity(kind: FaultKind) -> Option<(Oddity, usize)> {
+    let kinds = [
+        (FaultKind::ExceptionFrame, Oddity::Exception { usual: "throttlingException" }, 0),
+        (FaultKind::ErrorEvent, Oddity::Exception { usual: "serviceUnavailableException" }, 1),
+        (FaultKind::ErrorFrame, Oddity::Error, 0),
+        (FaultKind::CorruptCrc, Oddity::CorruptCrc, 3),
+        (FaultKind::OversizedFrame, Oddity::Oversized, 3),
+        (FaultKind::KeepAlives, Oddity::KeepAlives, 1),
+    ];
+    let found = kinds.into_iter().find(|(known, ..)| *known == kind);
+    found.map(|(_, oddity, usual)| (oddity, usual))
 }
 
 /// Whether `connection: close` announces the end.

@@ -195,6 +195,15 @@ async fn frames_go_wrong_where_a_rule_says() {
 }
 
 #[tokio::test]
+async fn where_there_are_no_frames_an_exception_is_an_error_event() {
+    let simulator = start(SimulatorConfig::default()).await;
+    simulator.control().set_faults(vec![Fault::new(FaultKind::ExceptionFrame).into()]);
+    assert_eq!(ask(&simulator, KEY, "hi", true).await.events(), ["message_start", "ping", "error"]);
+    simulator.control().set_faults(vec![Fault::new(FaultKind::CorruptCrc).into()]);
+    assert_eq!(ask(&simulator, KEY, "hi", true).await.events().last().unwrap(), "message_stop");
+}
+
+#[tokio::test]
 async fn a_body_is_read_strictly() {
     let simulator = start(SimulatorConfig::default()).await;
     let image = |kind| json!([{"role": "user", "content": [{"type": "image", "source": {"type": kind}}]}]);

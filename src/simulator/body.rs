@@ -3,38 +3,17 @@
 use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use hyper::body::{Body, Frame, SizeHint};
 use tokio::time::Sleep;
 
-use super::clock::{Clock, sleep};
-use super::organization::Organization;
+use super::clock::sleep;
+use super::owner::Meter;
 use super::record::{Ending, Receipt};
 use super::reply::Piece;
 use super::server::Busy;
-
-/// Charges produced tokens to an organization.
-#[derive(Clone, Debug)]
-pub struct Meter {
-    /// Who pays.
-    pub organization: Option<Arc<Organization>>,
-    /// For which model.
-    pub model: String,
-    /// The clock.
-    pub clock: Clock,
-}
-
-impl Meter {
-    /// Charges.
-    pub fn charge(&self, tokens: u64) {
-        if let (1.., Some(organization)) = (tokens, &self.organization) {
-            organization.produced(&self.model, tokens, self.clock.now());
-        }
-    }
-}
 
 /// What a body keeps until its end.
 pub struct Paperwork {

@@ -43,6 +43,12 @@ impl Bucket {
         self.level -= i128::from(amount) * UNITS_PER_TOKEN;
     }
 
+    /// Gives back what was taken too much; never beyond a full bucket.
+    pub fn give(&mut self, amount: u64, now: Duration) {
+        self.level = self.level.saturating_add(i128::from(amount) * UNITS_PER_TOKEN);
+        self.refill(now);
+    }
+
     /// Whole tokens left.
     pub fn remaining(&mut self, now: Duration) -> u64 {
         self.refill(now);
@@ -108,6 +114,16 @@ mod tests {
         assert_eq!(bucket.remaining(Duration::ZERO), 0);
         assert_eq!(bucket.wait(1, Duration::ZERO), Duration::from_millis(5_010));
         assert_eq!(bucket.remaining(Duration::from_secs(6)), 100);
+    }
+
+    #[test]
+    fn what_is_given_back_serves_at_once_and_never_overflows() {
+        let mut bucket = Bucket::new(600, MINUTE, Duration::ZERO);
+        bucket.take(600, Duration::ZERO);
+        bucket.give(400, Duration::ZERO);
+        assert_eq!(bucket.remaining(Duration::ZERO), 400);
+        bucket.give(400, Duration::ZERO);
+        assert_eq!(bucket.remaining(Duration::ZERO), 600);
     }
 
     #[test]

@@ -9,7 +9,9 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::answer::Scenario;
+use super::bedrock::config::BedrockConfig;
 use super::fault::FaultRule;
+use super::vertex::config::VertexConfig;
 
 /// Everything that can be configured.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -17,7 +19,11 @@ use super::fault::FaultRule;
 pub struct SimulatorConfig {
     /// Who owns the keys; each shares its limits among its keys.
     pub organizations: Vec<OrganizationConfig>,
-    /// Requests at once over all keys; beyond it every answer is a 529.
+    /// Bedrock: accounts in place of organizations.
+    pub bedrock: BedrockConfig,
+    /// Vertex: projects in place of organizations.
+    pub vertex: VertexConfig,
+    /// Requests at once over all keys; beyond it every answer is a 529 (503 on Bedrock, 429 on Vertex).
     pub concurrent: usize,
     /// How fast answers come.
     pub timings: Timings,
@@ -47,6 +53,8 @@ impl Default for SimulatorConfig {
     fn default() -> Self {
         Self {
             organizations: ["org-a", "org-b", "org-c"].map(OrganizationConfig::sample).to_vec(),
+            bedrock: BedrockConfig::default(),
+            vertex: VertexConfig::default(),
             concurrent: 0,
             timings: Timings::default(),
             answer: AnswerConfig::default(),
@@ -325,7 +333,18 @@ impl SimulatorConfig {
                 }
             }
         }
-        Ok(())
+        self.bedrock
+            .check()
+            .and_then(|()| self.vertex.check())
+            .or_else(|(option, why)| wrong(option, why))?;
+        let mut owners = std::collections::HashSet::new();
+        let organizations = self.organizations.iter().map(|owner| &owner.name);
+        let accounts = self.bedrock.accounts.iter().map(|owner| &owner.name);
+        let projects = self.vertex.projects.iter().map(|owner| &owner.name);
+        match organizations.chain(accounts).chain(projects).find(|name| !owners.insert(*name)) {
+            Some(name) => wrong(name.clone(), "this name is given twice"),
+            None => Ok(()),
+        }
     }
 }
 
@@ -345,6 +364,33 @@ mod tests {
     fn an_unknown_option_is_named_with_its_path() {
         let error = SimulatorConfig::from_yaml("timings: { latency: 3 }").unwrap_err().to_string();
         assert!(error.starts_with("timings") && error.contains("`latency`"), "{error}");
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_cloud_is_named_with_its_path() {
+        let cases = [
+            (
+                "bedrock: { accounts: [ { name: a, keys: [ { name: k, access_key_id: x } ] } ] }",
+                "accounts[0].keys[0]",
+            ),
+            (
+                "bedrock: { accounts: [ { name: a, keys: [ { name: k, bearer: x }, { name: l, bearer: x } ] } ] }",
+                "twice",
+            ),
+            (
+                "vertex: { projects: [ { name: p, keys: [ { name: k } ] } ] }",
+                "projects[0].keys[0]: a key needs",
+            ),
+            (
+                "vertex: { projects: [ { name: p, keys: [ { name: k, client_email: e, public_key: x } ] } ] }",
+                "PEM",
+            ),
+            ("bedrock: { accounts: [ { name: org-a } ] }", "org-a: this name is given twice"),
+        ];
+        for (text, part) in cases {
+            let error = SimulatorConfig::from_yaml(text).unwrap_err().to_string();
+            assert!(error.contains(part), "{error}");
+        }
     }
 
     #[test]

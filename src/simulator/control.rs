@@ -6,7 +6,10 @@
 //! - `GET /__sim/faults`; `POST /__sim/faults[?key=NAME]` replaces the rules (of one key) with the list in the body;
 //!   `DELETE /__sim/faults[?key=NAME]` removes them.
 //! - `POST /__sim/keys/NAME/revoke` and `.../restore`.
-//! - `POST /__sim/limits/ORGANIZATION`, `/__sim/timings`, `/__sim/answer`, `/__sim/connection`: replace that part.
+//! - `POST /__sim/limits/NAME` (of an organization, account or project), `/__sim/timings`, `/__sim/answer`,
+//!   `/__sim/connection`: replace that part.
+//! - `POST /__sim/tokens/expire[?key=NAME]` ends Google's access tokens; `/__sim/tokens/lifetime` takes the seconds that
+//!   new ones live. The token endpoint fails, stalls and comes back by rules of faults with `paths: ["/token"]`.
 //! - `POST /__sim/reset`: forgets the record and restores what was configured.
 
 use std::collections::BTreeMap;
@@ -20,9 +23,10 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
+use super::owner::Owner;
 use super::record::Recorded;
 use super::reply::Reply;
-use super::world::{Control, World};
+use super::world::{Control, World, seconds};
 
 /// Answers a call.
 pub fn answer(world: &Arc<World>, parts: &Parts, body: &[u8]) -> Reply {
@@ -59,7 +63,12 @@ fn act(control: &Control, method: &str, path: &str, query: &str, body: &[u8]) ->
         }
         ("POST", ["keys", key, "revoke"]) => found(control.revoke(key)),
         ("POST", ["keys", key, "restore"]) => found(control.restore(key)),
-        ("POST", ["limits", organization]) => found(control.set_limits(organization, &read::<Vec<_>>(body)?)),
+        ("POST", ["limits", owner]) => limits(control, owner, body),
+        ("POST", ["tokens", "expire"]) => found(control.expire_tokens(key)),
+        ("POST", ["tokens", "lifetime"]) => {
+            control.set_token_lifetime(seconds(read(body)?));
+            done()
+        }
         ("POST", ["timings"]) => read(body).map(|timings| control.set_timings(timings)).and_then(|()| done()),
         ("POST", ["answer"]) => read(body).map(|answer| control.set_answer(answer)).and_then(|()| done()),
         ("POST", ["connection"]) => {
@@ -71,6 +80,16 @@ fn act(control: &Control, method: &str, path: &str, query: &str, body: &[u8]) ->
         }
         _ => Err((404, format!("{method} /__sim/{path} is not known"))),
     }
+}
+
+/// Replaces the limits of whoever has this name, in the shape of their kind.
+fn limits(control: &Control, owner: &str, body: &[u8]) -> Acted {
+    found(match control.owner(owner) {
+        Some(Owner::Organization(_)) => control.set_limits(owner, &read::<Vec<_>>(body)?),
+        Some(Owner::Account(_)) => control.set_account_limits(owner, &read::<Vec<_>>(body)?),
+        Some(Owner::Project(_)) => control.set_quotas(owner, &read::<Vec<_>>(body)?),
+        None => false,
+    })
 }
 
 fn done() -> Acted {
@@ -110,7 +129,9 @@ fn describe(request: &Recorded, bodies: &str) -> Value {
     let (path, query) = request.target.split_once('?').unwrap_or((&request.target, ""));
     json!({
         "sequence": request.sequence,
+        "dialect": request.dialect,
         "key": request.key,
+        "owner": request.owner,
         "at_ms": request.at_ms,
         "method": request.method,
         "path": path,

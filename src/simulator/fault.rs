@@ -4,10 +4,16 @@
 //! ignored.
 //!
 //! - Answers instead of the real one: every kind up to [`FaultKind::Raw`].
+//! - On Bedrock and Vertex the same kinds are told in their words: a `rate_limited` is a `ThrottlingException`, an
+//!   `overloaded` a 503 of AWS.
+//! - Bedrock's frames: [`FaultKind::ExceptionFrame`] to [`FaultKind::KeepAlives`]; elsewhere they are an `error` event or
+//!   nothing. A truncated frame is an `end_early` or `fin` with `mid_event`.
 //! - Where a stream breaks: `after_events` (counting pings), `after_deltas` or `after_bytes`; `mid_event` adds half of
 //!   the next event. Whole answers break at `after_bytes`, by default in the middle.
 
 use serde::{Deserialize, Serialize};
+
+use super::bedrock::exception::ErrorShape;
 
 /// What goes wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -60,6 +66,14 @@ pub enum FaultKind {
     Html,
     /// `status`, `headers` and `body` as given.
     Raw,
+    /// An AWS exception named by `error_type` (`InternalServerException`), written in the `shape` asked for.
+    Exception,
+    /// Google's error of the `google.rpc` code in `error_type` (`INTERNAL`); `retry_after` becomes `RetryInfo`.
+    GoogleError,
+    /// Google's 429 of shared capacity.
+    SharedCapacity,
+    /// Google's 429 of one's own Provisioned Throughput.
+    ProvisionedThroughput,
     /// The connection is closed before the head.
     CloseBeforeHead,
     /// The connection is reset before the head.
@@ -78,8 +92,18 @@ pub enum FaultKind {
     Stall,
     /// Only pings for `for_ms`, one each `every_ms`; then the rest.
     Pings,
-    /// An `error` event of `error_type` and the end of the body.
+    /// An `error` event of `error_type` and the end of the body; in Bedrock's frames, an exception.
     ErrorEvent,
+    /// An exception frame of `error_type` (`throttlingException`) and the end of the body, by default the first frame.
+    ExceptionFrame,
+    /// A frame of the type `error`, its code in `error_type`, and the end of the body.
+    ErrorFrame,
+    /// A frame whose checksum is wrong, with `prelude` that of its lengths; the others follow.
+    CorruptCrc,
+    /// A frame that announces 64 MiB, and the end of the body.
+    OversizedFrame,
+    /// Two chunks whose JSON has no `type`, as intermediaries insert them.
+    KeepAlives,
     /// The socket stays open after `message_stop`, unterminated.
     HoldOpen,
     /// `message_stop` twice.
@@ -175,6 +199,14 @@ pub struct Knobs {
     pub same_chunk: bool,
     /// The fault acts before the request's body is read.
     pub unread: bool,
+    /// The checksum of a frame's prelude is the wrong one.
+    pub prelude: bool,
+    /// How an AWS exception is written.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub shape: Vec<ErrorShape>,
+    /// Whether Google's error comes in an array; by default on stream endpoints.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub array: Option<bool>,
     /// A duration.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub for_ms: Option<u64>,
@@ -232,7 +264,7 @@ pub struct FaultRule {
     pub keys: Vec<String>,
     /// Models, with `*`; empty = every model. Rules with models are looked at after the body was read.
     pub models: Vec<String>,
-    /// Paths, with `*`; empty = `/v1/messages` alone.
+    /// Paths, with `*`; empty = those that ask for a message.
     pub paths: Vec<String>,
     /// The probability of striking a request that fits.
     pub rate: f64,

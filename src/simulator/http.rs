@@ -10,18 +10,21 @@ use hyper::header::HeaderMap;
 use hyper::http::request::Parts;
 use hyper::{Request, Response};
 
-use super::body::{Meter, Paperwork, ReplyBody};
+use super::body::{Paperwork, ReplyBody};
 use super::clock::sleep;
+use super::dialect::Dialect;
 use super::error::ApiError;
 use super::fault::{Fault, FaultKind};
-use super::mishap::{Scene, reply as mishap, too_large};
+use super::headers::dress;
+use super::mishap::{self, Scene};
+use super::owner::{Meter, Payer};
 use super::record::{Receipt, Recorded};
 use super::reply::Reply;
 use super::script::Subject;
 use super::server::{Busy, Takeover};
 use super::staged::{needs_wire, stage};
 use super::world::{Key, World};
-use super::{control, messages, models};
+use super::{bedrock, control, messages, models, vertex};
 
 /// hyper has nothing to answer: the connection was handed to a play, or the client is gone.
 #[derive(Debug, thiserror::Error)]
@@ -36,12 +39,16 @@ pub struct Call {
     pub parts: Parts,
     /// Its id.
     pub request_id: String,
+    /// The API it speaks.
+    pub dialect: Dialect,
     /// The place of its key.
     pub key_index: Option<usize>,
     /// The model, once known.
     pub model: String,
     /// The fault that strikes.
     pub fault: Option<Fault>,
+    /// Who pays, once it is admitted.
+    pub payer: Option<Payer>,
 }
 
 impl Call {
@@ -62,13 +69,23 @@ impl Call {
 
     /// The answer of the fault, if it is one.
     pub fn mishap(&self) -> Option<Reply> {
-        let organization = self.key().map_or("", |key| key.organization.id.as_str());
-        let (model, clock) = (self.model.as_str(), &self.world.clock);
-        mishap(self.fault.as_ref()?, Scene { request_id: &self.request_id, model, organization, clock })
+        mishap::reply(self.fault.as_ref()?, self.scene())
+    }
+
+    fn scene(&self) -> Scene<'_> {
+        Scene {
+            request_id: &self.request_id,
+            model: &self.model,
+            organization: self.key().map_or("", |key| key.owner.id()),
+            clock: &self.world.clock,
+            dialect: self.dialect,
+            wraps: vertex::wraps(self.path()),
+        }
     }
 
     fn subject<'a>(&'a self, model: Option<&'a str>) -> Subject<'a> {
-        Subject { key: self.key().map_or("unknown", |key| &key.name), path: self.path(), model }
+        let answers = self.dialect.answers(self.path());
+        Subject { key: self.key().map_or("unknown", |key| &key.name), path: self.path(), answers, model }
     }
 
     /// Looks for a fault, unless one strikes already.
@@ -90,10 +107,8 @@ pub async fn handle(
         let body = incoming.collect().await.map(|body| body.to_bytes()).unwrap_or_default();
         return Ok(response(control::answer(&world, &parts, &body), Paperwork { busy, books: None }));
     }
-    let key_index = secret(&parts.headers).and_then(|secret| world.key_of(secret));
-    let receipt = world.book.begin(key_index, recorded(&parts));
-    let request_id = world.id("req_01", 22);
-    let mut call = Call { world, parts, request_id, key_index, model: String::new(), fault: None };
+    let mut call = received(world, parts);
+    let receipt = call.world.book.begin(call.key_index, recorded(&call));
     call.look_for_fault(None);
     let mut reply = match body(&call, &mut incoming).await? {
         Some(body) => {
@@ -102,7 +117,7 @@ pub async fn handle(
         }
         None => call.mishap().unwrap_or_else(|| {
             call.fault.get_or_insert_with(|| Fault::new(FaultKind::Early413));
-            Reply::error(&too_large(), &call.request_id)
+            mishap::spoken(mishap::too_large(), &Fault::new(FaultKind::Early413), call.scene())
         }),
     };
     dress(&call, &mut reply);
@@ -119,20 +134,35 @@ pub async fn handle(
     deliver(call, reply, receipt, busy)
 }
 
+fn received(world: Arc<World>, parts: Parts) -> Call {
+    let headers = &parts.headers;
+    let dialect = Dialect::of(parts.uri.path(), headers.contains_key("metadata-flavor"), &world.config);
+    let (key_index, request_id) = match dialect {
+        Dialect::Anthropic => (
+            secret(headers).and_then(|secret| world.names.secrets.get(secret).copied()),
+            world.id("req_01", 22),
+        ),
+        Dialect::Bedrock => (bedrock::access::identify(&world, headers), uuid::Uuid::new_v4().to_string()),
+        Dialect::Mantle => (bedrock::access::identify(&world, headers), world.id("req_bdrk_01", 22)),
+        Dialect::Vertex => (vertex::identify(&world, headers), world.id("req_vrtx_01", 22)),
+        Dialect::Identity => (None, world.id("req_", 22)),
+    };
+    Call { world, parts, request_id, dialect, key_index, model: String::new(), fault: None, payer: None }
+}
+
 fn deliver(
-    call: Call,
+    mut call: Call,
     reply: Reply,
     mut receipt: Receipt,
     busy: Busy,
 ) -> Result<Response<ReplyBody>, TakenOver> {
-    let organization = call.key().map(|key| Arc::clone(&key.organization));
-    let meter = Meter { organization, model: call.model.clone(), clock: call.world.clock };
+    let meter = Meter { payer: call.payer.take(), clock: call.world.clock };
     let staged = call.fault.as_ref().filter(|fault| needs_wire(fault));
     let Some(fault) = staged else {
-        receipt.outcome(&reply.status.to_string(), reply.streamed);
+        receipt.outcome(&reply.status.to_string(), reply.streamed());
         return Ok(response(reply, Paperwork { busy, books: Some((meter, receipt)) }));
     };
-    receipt.outcome(&fault.name(), reply.streamed);
+    receipt.outcome(&fault.name(), reply.streamed());
     let play = stage(&reply, fault, &call.request_id);
     busy.seat().take_over(Takeover { play, meter, receipt });
     Err(TakenOver)
@@ -140,7 +170,7 @@ fn deliver(
 
 /// The body; `None` when it is left unread, by a fault or because it is too large.
 async fn body(call: &Call, incoming: &mut Incoming) -> Result<Option<Bytes>, TakenOver> {
-    let limit = call.world.config.max_body_bytes;
+    let limit = call.dialect.max_body_bytes(&call.world.config);
     let announced = incoming.size_hint().lower();
     if call.fault.as_ref().is_some_and(Fault::unread) || announced > limit as u64 {
         return Ok(None);
@@ -165,7 +195,14 @@ async fn body(call: &Call, incoming: &mut Incoming) -> Result<Option<Bytes>, Tak
 }
 
 fn answer(call: &mut Call, body: &Bytes) -> Reply {
-    route(call, body).unwrap_or_else(|error| Reply::error(&error, &call.request_id))
+    let answered = match call.dialect {
+        Dialect::Anthropic => route(call, body),
+        Dialect::Mantle => bedrock::native(call, body),
+        Dialect::Bedrock => Ok(bedrock::answer(call, body)),
+        Dialect::Vertex => Ok(vertex::answer(call, body)),
+        Dialect::Identity => Ok(vertex::identity::answer(call, body)),
+    };
+    answered.unwrap_or_else(|error| Reply::error(&error, &call.request_id))
 }
 
 fn route(call: &mut Call, body: &Bytes) -> Result<Reply, ApiError> {
@@ -195,32 +232,8 @@ fn unauthenticated(headers: &HeaderMap) -> &'static str {
     if secret(headers).is_some() { "invalid x-api-key" } else { "x-api-key header is required" }
 }
 
-/// The headers that every answer carries.
-fn dress(call: &Call, reply: &mut Reply) {
-    let mut common = vec![("request-id".to_owned(), call.request_id.clone())];
-    if let Some(key) = call.key() {
-        common.push(("anthropic-organization-id".to_owned(), key.organization.id.clone()));
-        if let Some(workspace) = &key.organization.workspace_id {
-            common.push(("anthropic-workspace-id".to_owned(), workspace.clone()));
-        }
-    }
-    let ray = call.request_id.get(6..22).unwrap_or_default().bytes();
-    let ray: String = ray.map(|byte| char::from_digit(u32::from(byte) % 16, 16).unwrap_or('0')).collect();
-    common.extend([
-        ("via".to_owned(), "1.1 google".to_owned()),
-        ("x-envoy-upstream-service-time".to_owned(), reply.latency.as_millis().to_string()),
-        ("server".to_owned(), "cloudflare".to_owned()),
-        ("cf-ray".to_owned(), format!("{ray}-FRA")),
-    ]);
-    if call.world.manners().connection.close_each {
-        common.push(("connection".to_owned(), "close".to_owned()));
-    }
-    common.retain(|(name, _)| !reply.headers.iter().any(|(known, _)| known.eq_ignore_ascii_case(name)));
-    reply.headers.extend(common);
-}
-
 fn response(reply: Reply, paperwork: Paperwork) -> Response<ReplyBody> {
-    let exact = !reply.streamed;
+    let exact = !reply.streamed();
     let mut response = Response::new(ReplyBody::new(reply.pieces, exact, paperwork));
     *response.status_mut() = hyper::StatusCode::from_u16(reply.status).unwrap_or(hyper::StatusCode::OK);
     for (name, value) in &reply.headers {
@@ -232,11 +245,14 @@ fn response(reply: Reply, paperwork: Paperwork) -> Response<ReplyBody> {
     response
 }
 
-fn recorded(parts: &Parts) -> Recorded {
+fn recorded(call: &Call) -> Recorded {
+    let parts = &call.parts;
     let text = |value: &hyper::header::HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
     Recorded {
         sequence: 0,
+        dialect: call.dialect,
         key: String::new(),
+        owner: String::new(),
         at_ms: 0,
         method: parts.method.to_string(),
         target: parts.uri.path_and_query().map(ToString::to_string).unwrap_or_default(),
@@ -249,12 +265,16 @@ fn recorded(parts: &Parts) -> Recorded {
 
 /// The credential: `x-api-key`, else a bearer token.
 fn secret(headers: &HeaderMap) -> Option<&str> {
-    header(headers, "x-api-key").or_else(|| {
-        let (scheme, token) = header(headers, "authorization")?.split_once(' ')?;
-        scheme.eq_ignore_ascii_case("bearer").then_some(token.trim())
-    })
+    header(headers, "x-api-key").or_else(|| bearer(headers))
 }
 
-fn header<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+/// The bearer token.
+pub fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let (scheme, token) = header(headers, "authorization")?.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then_some(token.trim())
+}
+
+/// A header's text.
+pub fn header<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     headers.get(name)?.to_str().ok()
 }

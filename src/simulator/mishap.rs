@@ -2,11 +2,16 @@
 
 use std::time::Duration;
 
+use super::bedrock::exception::Exception;
 use super::clock::Clock;
+use super::dialect::Dialect;
 use super::error::ApiError;
 use super::fault::{Fault, FaultKind, RetrySyntax};
 use super::organization::ramp_error;
 use super::reply::Reply;
+use super::vertex::identity;
+use super::vertex::status::Status;
+use super::world::seconds;
 
 /// What a mishap may name.
 #[derive(Clone, Copy, Debug)]
@@ -19,6 +24,10 @@ pub struct Scene<'a> {
     pub organization: &'a str,
     /// The clock, for dates.
     pub clock: &'a Clock,
+    /// The API that answers.
+    pub dialect: Dialect,
+    /// Google's errors come in an array.
+    pub wraps: bool,
 }
 
 /// The answer of a fault; `None` for faults that happen to the real answer.
@@ -27,8 +36,12 @@ pub fn reply(fault: &Fault, scene: Scene<'_>) -> Option<Reply> {
         Reply::whole(502, "text/html; charset=UTF-8", PAGE)
     } else if fault.kind == FaultKind::Raw {
         Reply::json(200, String::new())
+    } else if fault.kind == FaultKind::Exception {
+        exception(fault, Exception::usual("InternalServerException"))
+    } else if let Some(status) = googles(fault.kind) {
+        google(fault, status, scene.wraps)
     } else {
-        Reply::error(&adjusted(error(fault.kind, scene)?, fault), scene.request_id)
+        spoken(error(fault.kind, scene)?, fault, scene)
     };
     let knobs = &fault.knobs;
     if let Some(status) = knobs.status {
@@ -37,12 +50,59 @@ pub fn reply(fault: &Fault, scene: Scene<'_>) -> Option<Reply> {
     if let Some(body) = &knobs.body {
         reply.pieces[0].bytes = body.clone().into();
     }
-    retry_after(fault, scene.clock, &mut reply);
+    retry_after(fault, scene, &mut reply);
     for (name, value) in &knobs.headers {
         reply.headers.retain(|(known, _)| !known.eq_ignore_ascii_case(name));
         reply.header(name, value);
     }
     Some(reply)
+}
+
+/// An error of the first-party API in the words of the one that answers.
+pub fn spoken(error: ApiError, fault: &Fault, scene: Scene<'_>) -> Reply {
+    match scene.dialect {
+        Dialect::Anthropic | Dialect::Mantle => Reply::error(&adjusted(error, fault), scene.request_id),
+        Dialect::Bedrock => exception(fault, Exception::for_status(error.status)),
+        Dialect::Vertex => google(fault, Status::for_code(error.status), scene.wraps),
+        Dialect::Identity => identity::mishap(fault.kind, error.status),
+    }
+}
+
+fn exception(fault: &Fault, usual: Exception) -> Reply {
+    let knobs = &fault.knobs;
+    let mut exception = knobs.error_type.as_deref().map_or(usual, Exception::usual);
+    if let Some(message) = &knobs.message {
+        exception.message.clone_from(message);
+    }
+    exception.reply(&knobs.shape)
+}
+
+/// The kinds that are Google's alone.
+fn googles(kind: FaultKind) -> Option<Status> {
+    if kind == FaultKind::GoogleError {
+        Some(Status::usual("INTERNAL"))
+    } else if kind == FaultKind::SharedCapacity {
+        Some(Status::usual("RESOURCE_EXHAUSTED"))
+    } else if kind == FaultKind::ProvisionedThroughput {
+        Some(Status::new("RESOURCE_EXHAUSTED", "Too many requests. Exceeded the Provisioned Throughput."))
+    } else {
+        None
+    }
+}
+
+fn google(fault: &Fault, usual: Status, wraps: bool) -> Reply {
+    let knobs = &fault.knobs;
+    let mut status = knobs.error_type.as_deref().map_or(usual, Status::usual);
+    if let Some(message) = &knobs.message {
+        status.message.clone_from(message);
+    }
+    if let Some(code) = knobs.status {
+        status.code = code;
+    }
+    if let Some(wait) = knobs.retry_after {
+        status = status.retry_in(seconds(wait));
+    }
+    status.reply(knobs.array.unwrap_or(wraps))
 }
 
 fn adjusted(mut error: ApiError, fault: &Fault) -> ApiError {
@@ -113,7 +173,12 @@ fn error(kind: FaultKind, scene: Scene<'_>) -> Option<ApiError> {
         FaultKind::Unframed | FaultKind::EarlyHints | FaultKind::CloseAfter | FaultKind::ByteWrites => {
             return None;
         }
-        FaultKind::SlowRead | FaultKind::Delay => return None,
+        FaultKind::SlowRead | FaultKind::Delay | FaultKind::Exception | FaultKind::GoogleError => {
+            return None;
+        }
+        FaultKind::SharedCapacity | FaultKind::ProvisionedThroughput => return None,
+        FaultKind::ExceptionFrame | FaultKind::ErrorFrame | FaultKind::CorruptCrc => return None,
+        FaultKind::OversizedFrame | FaultKind::KeepAlives => return None,
     };
     Some(error)
 }
@@ -123,9 +188,15 @@ pub fn too_large() -> ApiError {
     ApiError::new(413, "Request exceeds the maximum size")
 }
 
-/// Writes `retry-after`. Rate and ramp limits say 1 second if nothing else is asked for; spend limits never say.
-fn retry_after(fault: &Fault, clock: &Clock, reply: &mut Reply) {
-    let usual = matches!(fault.kind, FaultKind::RateLimited | FaultKind::RampLimit).then_some(1.0);
+/// Writes `retry-after`. Rate and ramp limits say 1 second if nothing else is asked for; spend limits never say, nor do
+/// the clouds; Google says it in the body.
+fn retry_after(fault: &Fault, scene: Scene<'_>, reply: &mut Reply) {
+    if scene.dialect == Dialect::Vertex || googles(fault.kind).is_some() {
+        return;
+    }
+    let clock = scene.clock;
+    let limits = matches!(fault.kind, FaultKind::RateLimited | FaultKind::RampLimit);
+    let usual = (limits && scene.dialect == Dialect::Anthropic).then_some(1.0);
     let Some(seconds) = fault.knobs.retry_after.or(usual) else { return };
     match fault.knobs.retry_syntax.as_ref().unwrap_or(&RetrySyntax::Integer) {
         RetrySyntax::Integer => reply.header("retry-after", format!("{:.0}", seconds.ceil())),
@@ -148,8 +219,19 @@ mod tests {
     use super::*;
 
     fn answer(json: &str) -> Option<Reply> {
+        answer_in(Dialect::Anthropic, json)
+    }
+
+    fn answer_in(dialect: Dialect, json: &str) -> Option<Reply> {
         let clock = Clock::start();
-        let scene = Scene { request_id: "req_1", model: "claude-x", organization: "org", clock: &clock };
+        let scene = Scene {
+            request_id: "req_1",
+            model: "claude-x",
+            organization: "org",
+            clock: &clock,
+            dialect,
+            wraps: true,
+        };
         reply(&serde_json::from_str(json).unwrap(), scene)
     }
 
@@ -177,6 +259,26 @@ mod tests {
         assert_eq!(reply.status, 404);
         assert!(String::from_utf8_lossy(&reply.pieces[0].bytes).contains("claude-x"));
         assert!(answer("\"reset\"").is_none());
+    }
+
+    #[tokio::test]
+    async fn each_api_tells_the_same_fault_in_its_own_words() {
+        let told = |dialect, fault: &str| {
+            let reply = answer_in(dialect, fault).unwrap();
+            (reply.status, String::from_utf8_lossy(&reply.pieces[0].bytes).into_owned())
+        };
+        let (status, body) = told(Dialect::Bedrock, "\"overloaded\"");
+        assert!(status == 503 && body.contains("Bedrock is unable to process your request"), "{body}");
+        let (status, body) = told(Dialect::Vertex, r#"{"kind":"unavailable","retry_after":12}"#);
+        assert!(status == 503 && body.starts_with('[') && body.contains("\"12s\""), "{body}");
+        let (status, body) = told(Dialect::Identity, "\"server_error\"");
+        assert!(status == 500 && body.contains("internal_failure"), "{body}");
+        assert_eq!(told(Dialect::Mantle, "\"overloaded\"").0, 529);
+        assert_eq!(header(&answer_in(Dialect::Bedrock, "\"rate_limited\"").unwrap(), "retry-after"), None);
+        let (status, body) = told(Dialect::Vertex, r#"{"kind":"provisioned_throughput","array":false}"#);
+        assert!(
+            status == 429 && body.starts_with('{') && body.contains("Exceeded the Provisioned Throughput")
+        );
     }
 
     #[tokio::test]

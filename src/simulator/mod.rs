@@ -1,4 +1,4 @@
-//! A faithful fake of the Anthropic Messages API, with real token-bucket limits and every fault a gateway must survive.
+//! A faithful fake of the Messages API at Anthropic, on Bedrock and on Vertex, with real token-bucket limits and every fault a gateway must survive.
 //!
 //! It serves `headgate demo`, `headgate simulate` and tests. A prompt may direct its own answer
 //! ([`[[sim:scenario=tools]]`](marker)), rules strike requests with [faults](fault), and everything received is on
@@ -6,29 +6,37 @@
 //! Sound answers go through hyper; faulty ones are written by hand (`staged`).
 
 pub mod answer;
+pub mod bedrock;
 mod body;
 mod bucket;
 mod clock;
 pub mod config;
 pub mod control;
+pub mod dialect;
 mod dice;
 mod error;
 mod events;
+mod exchange;
 pub mod fault;
+mod headers;
+mod hosted;
 mod http;
 pub mod marker;
 mod messages;
 mod mishap;
 mod models;
 mod organization;
+mod owner;
 mod prose;
 pub mod record;
 mod reply;
 mod request;
+mod roster;
 mod script;
 mod server;
 mod socket;
 mod staged;
+pub mod vertex;
 mod weigh;
 mod world;
 
@@ -40,6 +48,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
 pub use config::SimulatorConfig;
+pub use dialect::Dialect;
 pub use fault::{Fault, FaultKind, FaultRule, Knobs, RetrySyntax};
 pub use record::{Ending, KeyStats, Recorded, Stats};
 pub use world::Control;

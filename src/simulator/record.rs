@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use super::clock::Clock;
 use super::config::RecordConfig;
+use super::dialect::Dialect;
 
 const MOMENTS_KEPT: usize = 200_000;
 
@@ -28,8 +29,12 @@ pub enum Ending {
 pub struct Recorded {
     /// Its number, from 0.
     pub sequence: u64,
+    /// The API it spoke.
+    pub dialect: Dialect,
     /// The name of its key; `unknown` when nobody's.
     pub key: String,
+    /// The organization, account or project of its key; empty when nobody's.
+    pub owner: String,
     /// Milliseconds since the start when its head was read.
     pub at_ms: u64,
     /// The method.
@@ -51,7 +56,9 @@ pub struct Recorded {
 pub struct KeyStats {
     /// Its name.
     pub name: String,
-    /// Its organization.
+    /// The API it belongs to.
+    pub dialect: Dialect,
+    /// Its organization, account or project.
     pub organization: String,
     /// The first 16 hex digits of the SHA-256 of its secret.
     pub digest: String,
@@ -61,6 +68,8 @@ pub struct KeyStats {
     pub requests: u64,
     /// Requests under way.
     pub in_flight: usize,
+    /// Access tokens issued for it.
+    pub tokens_issued: u64,
     /// How many were answered how: a status, or the name of a fault.
     pub outcomes: BTreeMap<String, u64>,
     /// How many ended how.
@@ -131,11 +140,13 @@ impl Book {
         let pages = self.pages();
         let count = |key: &KeyStats| KeyStats {
             name: key.name.clone(),
+            dialect: key.dialect,
             organization: key.organization.clone(),
             digest: key.digest.clone(),
             last4: key.last4.clone(),
             requests: key.requests,
             in_flight: key.in_flight,
+            tokens_issued: key.tokens_issued,
             outcomes: key.outcomes.clone(),
             endings: key.endings.clone(),
             received_ms: VecDeque::new(),
@@ -164,6 +175,7 @@ impl Book {
         stats.connections_accepted = 0;
         for key in &mut stats.keys {
             key.requests = 0;
+            key.tokens_issued = 0;
             key.outcomes.clear();
             key.endings.clear();
             key.received_ms.clear();
@@ -183,6 +195,7 @@ impl Book {
         pages.stats.in_flight += 1;
         let entry = &mut pages.stats.keys[key];
         request.key.clone_from(&entry.name);
+        request.owner.clone_from(&entry.organization);
         entry.requests += 1;
         entry.in_flight += 1;
         push(&mut entry.received_ms, now);
@@ -190,6 +203,13 @@ impl Book {
         pages.ring.push_back(request);
         pages.trim(&self.limits);
         Receipt { book: Arc::clone(self), sequence, key, streaming: false, ending: Ending::ClientAborted }
+    }
+
+    /// Notes that an access token was issued for the key at this place.
+    pub fn issued(&self, key: usize) {
+        if let Some(key) = self.pages().stats.keys.get_mut(key) {
+            key.tokens_issued += 1;
+        }
     }
 
     /// Notes a connection until the guard is dropped.

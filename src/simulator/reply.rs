@@ -7,7 +7,7 @@ use bytes::Bytes;
 use super::answer::Answer;
 use super::config::Timings;
 use super::error::ApiError;
-use super::events;
+use super::events::{self, Event};
 
 /// What a piece of a body is, for faults that count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,6 +38,17 @@ impl Piece {
     }
 }
 
+/// How a body flows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flow {
+    /// As one piece of known length.
+    Whole,
+    /// As server-sent events, in chunks.
+    Sse,
+    /// As AWS event-stream frames, in chunks.
+    EventStream,
+}
+
 /// An answer.
 #[derive(Clone, Debug)]
 pub struct Reply {
@@ -49,8 +60,8 @@ pub struct Reply {
     pub latency: Duration,
     /// The body.
     pub pieces: Vec<Piece>,
-    /// Server-sent events, so in chunks.
-    pub streamed: bool,
+    /// How it flows.
+    pub flow: Flow,
 }
 
 impl Reply {
@@ -61,7 +72,7 @@ impl Reply {
             headers: vec![("content-type".to_owned(), content_type.to_owned())],
             latency: Duration::ZERO,
             pieces: vec![Piece::plain(body)],
-            streamed: false,
+            flow: Flow::Whole,
         }
     }
 
@@ -85,21 +96,40 @@ impl Reply {
 
     /// A message as server-sent events.
     pub fn stream(answer: &Answer, timings: Timings) -> Self {
+        let mut reply = Self::events(answer, timings, Flow::Sse, |event| Some(event.frame().into()));
+        reply.header("content-type", "text/event-stream; charset=utf-8");
+        reply.header("cache-control", "no-cache");
+        reply
+    }
+
+    /// A message as events, each written by `frame`; those without bytes are left out.
+    pub fn events(
+        answer: &Answer,
+        timings: Timings,
+        flow: Flow,
+        frame: impl Fn(&Event) -> Option<Bytes>,
+    ) -> Self {
         let events = events::stream(answer);
         let mut uncharged = answer.output_tokens();
         let mut pieces = Vec::with_capacity(events.len());
-        for (at, event) in events.iter().enumerate() {
+        for event in &events {
             let last = event.name == "message_delta";
             let tokens = if last { uncharged } else { event.tokens };
             uncharged = uncharged.saturating_sub(tokens);
+            let Some(bytes) = frame(event) else { continue };
             let kind = if event.name == "content_block_delta" { PieceKind::Delta } else { PieceKind::Other };
-            let after = ms(if at == 0 { timings.ttft_ms } else { timings.pace_ms });
-            pieces.push(Piece { after, bytes: event.frame().into(), tokens, kind });
+            let after = ms(if pieces.is_empty() { timings.ttft_ms } else { timings.pace_ms });
+            pieces.push(Piece { after, bytes, tokens, kind });
         }
-        let content_type = "text/event-stream; charset=utf-8".to_owned();
-        let cache = ("cache-control".to_owned(), "no-cache".to_owned());
-        let headers = vec![("content-type".to_owned(), content_type), cache];
-        Self { status: 200, headers, latency: ms(timings.latency_ms), pieces, streamed: true }
+        Self { status: 200, headers: Vec::new(), latency: ms(timings.latency_ms), pieces, flow }
+    }
+
+    /// Whether it comes event by event.
+    pub fn streamed(&self) -> bool {
+        match self.flow {
+            Flow::Sse | Flow::EventStream => true,
+            Flow::Whole => false,
+        }
     }
 
     /// Adds a header.

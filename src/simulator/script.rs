@@ -14,6 +14,8 @@ pub struct Subject<'a> {
     pub key: &'a str,
     /// The path.
     pub path: &'a str,
+    /// The path asks for a message.
+    pub answers: bool,
     /// The model, once the body was read.
     pub model: Option<&'a str>,
 }
@@ -95,11 +97,7 @@ impl Progress {
         let rule = &self.rule;
         let second = now.as_secs_f64();
         let in_time = rule.from_s.is_none_or(|from| second >= from) && rule.to_s.is_none_or(|to| second < to);
-        let on_path = if rule.paths.is_empty() {
-            subject.path == "/v1/messages"
-        } else {
-            any(&rule.paths, subject.path)
-        };
+        let on_path = if rule.paths.is_empty() { subject.answers } else { any(&rule.paths, subject.path) };
         let of_model = match subject.model {
             None => rule.models.is_empty(),
             Some(model) => !rule.models.is_empty() && any(&rule.models, model),
@@ -117,7 +115,7 @@ mod tests {
     use super::*;
 
     fn kinds(rules: &mut Rules, key: &str, seconds: &[u64]) -> Vec<Option<FaultKind>> {
-        let subject = Subject { key, path: "/v1/messages", model: None };
+        let subject = Subject { key, path: "/v1/messages", answers: true, model: None };
         seconds
             .iter()
             .map(|at| rules.pick(subject, Duration::from_secs(*at)).map(|fault| fault.kind))
@@ -155,7 +153,7 @@ mod tests {
     fn rules_with_models_wait_for_the_body() {
         let given = FaultRule { models: vec!["claude-opus-*".into()], ..rule(FaultKind::NotFound) };
         let mut rules = Rules::new(vec![given], 1);
-        let mut subject = Subject { key: "a", path: "/v1/messages", model: None };
+        let mut subject = Subject { key: "a", path: "/v1/messages", answers: true, model: None };
         assert_eq!(rules.pick(subject, Duration::ZERO), None);
         subject.model = Some("claude-opus-5");
         assert!(rules.pick(subject, Duration::ZERO).is_some());

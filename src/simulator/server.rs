@@ -15,10 +15,10 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
-use super::body::Meter;
 use super::clock::{Clock, sleep};
 use super::config::Accept;
 use super::http;
+use super::owner::Meter;
 use super::record::Receipt;
 use super::socket::Socket;
 use super::staged::Play;

@@ -11,8 +11,8 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 
-use super::body::Meter;
 use super::clock::sleep;
+use super::owner::Meter;
 use super::record::{Ending, Receipt};
 use super::staged::{Curtain, Play};
 
@@ -29,7 +29,7 @@ pub enum Socket {
 
 impl Socket {
     /// Writes a play and ends the connection as it says.
-    pub async fn perform(mut self, play: Play, meter: Meter, mut receipt: Receipt) {
+    pub async fn perform(mut self, play: Play, mut meter: Meter, mut receipt: Receipt) {
         for line in play.lines {
             if !line.after.is_zero() {
                 tokio::select! {

@@ -8,11 +8,12 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 
+use super::bedrock::frames::{self, Oddity};
 use super::error::ApiError;
 use super::events::Event;
 use super::fault::{Fault, FaultKind};
 use super::mishap::PAGE;
-use super::reply::{Piece, PieceKind, Reply};
+use super::reply::{Flow, Piece, PieceKind, Reply};
 
 /// What happens to the connection when everything is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,13 +82,15 @@ fn wire_kind(kind: FaultKind) -> bool {
         K::Close | K::EndEarly | K::Stall | K::Pings | K::ErrorEvent | K::HoldOpen | K::DuplicateStop => true,
         K::GarbageHead | K::Garbage | K::WrongContentType | K::IncompleteJson | K::Unframed => true,
         K::EarlyHints | K::CloseAfter | K::ByteWrites => true,
+        K::ExceptionFrame | K::ErrorFrame | K::CorruptCrc | K::OversizedFrame | K::KeepAlives => true,
+        K::Exception | K::GoogleError | K::SharedCapacity | K::ProvisionedThroughput => false,
     }
 }
 
 /// Stages an answer with its fault.
 pub fn stage(reply: &Reply, fault: &Fault, request_id: &str) -> Play {
     let nothing = |curtain| Play { lines: Vec::new(), curtain, complete: false };
-    let framing = if reply.streamed { Framing::Chunked } else { Framing::Length(reply.length()) };
+    let framing = if reply.streamed() { Framing::Chunked } else { Framing::Length(reply.length()) };
     let stage = Stage { reply, fault, framing };
     match fault.kind {
         FaultKind::CloseBeforeHead => nothing(Curtain::Close),
@@ -99,10 +102,13 @@ pub fn stage(reply: &Reply, fault: &Fault, request_id: &str) -> Play {
         FaultKind::Stall => stage.broken(Curtain::Hang),
         FaultKind::EndEarly | FaultKind::IncompleteJson => stage.early_end(),
         FaultKind::Pings => stage.pings(),
-        FaultKind::ErrorEvent => stage.error_event(request_id),
+        FaultKind::ErrorEvent | FaultKind::ExceptionFrame | FaultKind::ErrorFrame => {
+            stage.error_event(request_id)
+        }
+        FaultKind::CorruptCrc | FaultKind::OversizedFrame | FaultKind::KeepAlives => stage.odd(),
         FaultKind::HoldOpen => {
             let mut play = stage.whole();
-            if reply.streamed {
+            if reply.streamed() {
                 play.lines.pop();
             }
             Play { curtain: Curtain::Hang, ..play }
@@ -140,7 +146,8 @@ pub fn stage(reply: &Reply, fault: &Fault, request_id: &str) -> Play {
         }
         FaultKind::Early413 | FaultKind::Unprocessable | FaultKind::ServerError => stage.whole(),
         FaultKind::Unavailable | FaultKind::Timeout | FaultKind::Overloaded => stage.whole(),
-        FaultKind::Html | FaultKind::Raw => stage.whole(),
+        FaultKind::Html | FaultKind::Raw | FaultKind::Exception | FaultKind::GoogleError => stage.whole(),
+        FaultKind::SharedCapacity | FaultKind::ProvisionedThroughput => stage.whole(),
     }
 }
 
@@ -194,8 +201,10 @@ impl Stage<'_> {
             self.fault.knobs.for_ms.unwrap_or(1_000) / u64::try_from(every.as_millis()).unwrap_or(1).max(1);
         let mut lines = vec![line(self.head())];
         lines.extend(before.iter().map(|piece| self.framed(piece)));
-        if self.reply.streamed {
-            let ping = Piece { after: every, ..Piece::plain(Event::ping().frame()) };
+        if self.reply.streamed() {
+            let frames = self.reply.flow == Flow::EventStream;
+            let ping = if frames { frames::ping() } else { Event::ping().frame().into() };
+            let ping = Piece { after: every, ..Piece::plain(ping) };
             lines.extend((0..pings).map(|_| self.framed(&ping)));
         }
         lines.extend(rest.iter().map(|piece| self.framed(piece)));
@@ -204,8 +213,8 @@ impl Stage<'_> {
     }
 
     fn error_event(self, request_id: &str) -> Play {
-        if !self.reply.streamed {
-            return self.whole();
+        if self.reply.flow != Flow::Sse {
+            return self.odd();
         }
         let knobs = &self.fault.knobs;
         let mut error = ApiError::new(529, knobs.message.clone().unwrap_or_else(|| "Overloaded".to_owned()));
@@ -222,16 +231,39 @@ impl Stage<'_> {
         Play { lines, curtain: Curtain::Close, complete: false }
     }
 
+    /// A frame that goes wrong. Only an event stream has frames.
+    fn odd(self) -> Play {
+        let Some((oddity, usual)) = oddity(self.fault.kind).filter(|_| self.reply.flow == Flow::EventStream)
+        else {
+            return self.whole();
+        };
+        let (before, mut rest) = self.divided(usual);
+        let next = rest.first().map(|piece| piece.bytes.clone()).unwrap_or_default();
+        let odd = frames::odd(oddity, &self.fault.knobs, &next);
+        if odd.replaces && !rest.is_empty() {
+            rest.remove(0);
+        }
+        let mut lines = vec![line(self.head())];
+        lines.extend(before.iter().map(|piece| self.framed(piece)));
+        lines.push(self.framed(&Piece::plain(odd.bytes)));
+        if odd.goes_on {
+            lines.extend(rest.iter().map(|piece| self.framed(piece)));
+        }
+        let mut lines = self.joined(lines);
+        lines.extend(self.terminator());
+        Play { lines, curtain: Curtain::Close, complete: oddity == Oddity::KeepAlives }
+    }
+
     fn duplicate_stop(self) -> Play {
         let mut play = self.whole();
-        if let (true, Some(stop)) = (self.reply.streamed, self.reply.pieces.last()) {
+        if let (true, Some(stop)) = (self.reply.streamed(), self.reply.pieces.last()) {
             play.lines.insert(play.lines.len() - 1, self.framed(stop));
         }
         play
     }
 
     fn garbage(self) -> Play {
-        if !self.reply.streamed {
+        if !self.reply.streamed() {
             let stage = Stage { framing: Framing::Length(GARBAGE.len()), ..self };
             let lines = vec![line(stage.head()), line(GARBAGE)];
             return Play { lines, curtain: Curtain::Close, complete: false };
@@ -265,7 +297,7 @@ impl Stage<'_> {
         if let Some(bytes) = knobs.after_bytes {
             return divide_at_byte(pieces, bytes);
         }
-        if !self.reply.streamed {
+        if !self.reply.streamed() {
             return divide_at_byte(pieces, self.reply.length() / 2);
         }
         let count = match (knobs.after_deltas, knobs.after_events) {
@@ -319,6 +351,20 @@ impl Stage<'_> {
     fn terminator(self) -> Option<Line> {
         (self.framing == Framing::Chunked).then(|| line("0\r\n\r\n"))
     }
+}
+
+/// The frame that a kind stands for, and after how many good ones it comes when nothing is said.
+fn oddity(kind: FaultKind) -> Option<(Oddity, usize)> {
+    let kinds = [
+        (FaultKind::ExceptionFrame, Oddity::Exception { usual: "throttlingException" }, 0),
+        (FaultKind::ErrorEvent, Oddity::Exception { usual: "serviceUnavailableException" }, 1),
+        (FaultKind::ErrorFrame, Oddity::Error, 0),
+        (FaultKind::CorruptCrc, Oddity::CorruptCrc, 3),
+        (FaultKind::OversizedFrame, Oddity::Oversized, 3),
+        (FaultKind::KeepAlives, Oddity::KeepAlives, 1),
+    ];
+    let found = kinds.into_iter().find(|(known, ..)| *known == kind);
+    found.map(|(_, oddity, usual)| (oddity, usual))
 }
 
 /// Whether `connection: close` announces the end.

@@ -1,37 +1,20 @@
 //! All that a running simulator shares among its connections, and the handle that changes it live.
 
-use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
-use sha2::{Digest, Sha256};
-
+use super::bedrock::config::BedrockLimitConfig;
 use super::clock::Clock;
 use super::config::{AnswerConfig, ConnectionConfig, LimitConfig, SimulatorConfig, Timings};
 use super::dice::Dice;
 use super::fault::{Fault, FaultRule};
-use super::organization::Organization;
+use super::owner::Owner;
 use super::record::{Book, KeyStats, Recorded, Stats};
+pub use super::roster::{Credential, Key};
+use super::roster::{Names, Roster};
 use super::script::{Rules, Subject};
-
-/// A key at work.
-#[derive(Debug)]
-pub struct Key {
-    /// Its name.
-    pub name: String,
-    /// Its organization.
-    pub organization: Arc<Organization>,
-    /// Requests at once; 0 = no limit.
-    pub concurrent: usize,
-    revoked: AtomicBool,
-}
-
-impl Key {
-    /// Whether it is refused.
-    pub fn revoked(&self) -> bool {
-        self.revoked.load(Ordering::Relaxed)
-    }
-}
+use super::vertex::config::QuotaConfig;
+use super::vertex::tokens::Tokens;
 
 /// What can be changed while running.
 #[derive(Clone, Debug)]
@@ -55,8 +38,11 @@ pub struct World {
     pub book: Arc<Book>,
     /// The keys, in the order of the record.
     pub keys: Vec<Key>,
-    organizations: Vec<Arc<Organization>>,
-    by_secret: HashMap<String, usize>,
+    /// The places of keys by what clients send.
+    pub names: Names,
+    /// Google's access tokens.
+    pub tokens: Tokens,
+    owners: Vec<Owner>,
     manners: Mutex<Manners>,
     rules: Mutex<Rules>,
     dice: Mutex<Dice>,
@@ -66,22 +52,7 @@ impl World {
     /// Builds it from a configuration.
     pub fn new(config: SimulatorConfig) -> Self {
         let clock = Clock::start();
-        let (mut organizations, mut keys, mut stats) = (Vec::new(), Vec::new(), Vec::new());
-        let mut by_secret = HashMap::new();
-        for given in &config.organizations {
-            let organization = Arc::new(Organization::new(given, clock.now()));
-            for key in &given.keys {
-                by_secret.insert(key.secret.clone(), keys.len());
-                stats.push(key_stats(&key.name, &given.name, &key.secret));
-                keys.push(Key {
-                    name: key.name.clone(),
-                    organization: Arc::clone(&organization),
-                    concurrent: key.concurrent,
-                    revoked: AtomicBool::new(key.revoked),
-                });
-            }
-            organizations.push(organization);
-        }
+        let Roster { keys, names, owners, stats } = Roster::new(&config, clock.now());
         let manners = Manners {
             timings: config.timings,
             answer: config.answer.clone(),
@@ -90,19 +61,15 @@ impl World {
         Self {
             clock,
             book: Arc::new(Book::new(clock, config.record.clone(), stats)),
+            tokens: tokens(&keys, &config),
             keys,
-            organizations,
-            by_secret,
+            names,
+            owners,
             manners: Mutex::new(manners),
             rules: Mutex::new(Rules::new(config.faults.clone(), config.seed)),
             dice: Mutex::new(Dice::new(uuid::Uuid::new_v4().as_u64_pair().0)),
             config,
         }
-    }
-
-    /// The place of the key with this secret.
-    pub fn key_of(&self, secret: &str) -> Option<usize> {
-        self.by_secret.get(secret).copied()
     }
 
     /// What can be changed, as it is now.
@@ -118,6 +85,11 @@ impl World {
     /// A fresh id with a prefix.
     pub fn id(&self, prefix: &str, length: usize) -> String {
         format!("{prefix}{}", lock(&self.dice).id(length))
+    }
+
+    /// A number below `limit` by chance.
+    pub fn below(&self, limit: usize) -> usize {
+        lock(&self.dice).below(limit)
     }
 }
 
@@ -169,8 +141,44 @@ impl Control {
 
     /// Replaces an organization's limits; buckets start full. False if there is no such organization.
     pub fn set_limits(&self, organization: &str, limits: &[LimitConfig]) -> bool {
-        let found = self.world.organizations.iter().find(|known| known.name == organization);
-        found.map(|organization| organization.set_limits(limits, self.world.clock.now())).is_some()
+        let now = self.world.clock.now();
+        let Some(Owner::Organization(found)) = self.owner(organization) else { return false };
+        found.set_limits(limits, now);
+        true
+    }
+
+    /// Replaces an account's quotas; they start full. False if there is no such account.
+    pub fn set_account_limits(&self, account: &str, limits: &[BedrockLimitConfig]) -> bool {
+        let Some(Owner::Account(found)) = self.owner(account) else { return false };
+        found.set_limits(limits);
+        true
+    }
+
+    /// Replaces a project's quotas; they start full. False if there is no such project.
+    pub fn set_quotas(&self, project: &str, quotas: &[QuotaConfig]) -> bool {
+        let Some(Owner::Project(found)) = self.owner(project) else { return false };
+        found.set_quotas(quotas);
+        true
+    }
+
+    /// Whose name this is.
+    pub(super) fn owner(&self, name: &str) -> Option<&Owner> {
+        self.world.owners.iter().find(|owner| owner.name() == name)
+    }
+
+    /// Ends the issued access tokens of a key, or of all. False if there is no such key.
+    pub fn expire_tokens(&self, key: Option<&str>) -> bool {
+        let place = key.map(|key| self.world.keys.iter().position(|known| known.name == key));
+        if place == Some(None) {
+            return false;
+        }
+        self.world.tokens.expire(place.flatten(), self.world.clock.now());
+        true
+    }
+
+    /// Changes how long access tokens live that are issued from now on.
+    pub fn set_token_lifetime(&self, lifetime: Duration) {
+        self.world.tokens.set_lifetime(lifetime);
     }
 
     /// Changes how fast answers come.
@@ -203,6 +211,19 @@ impl Control {
                 self.set_revoked(&key.name, key.revoked);
             }
         }
+        for given in &config.bedrock.accounts {
+            self.set_account_limits(&given.name, &given.limits);
+            for key in &given.keys {
+                self.set_revoked(&key.name, key.revoked);
+            }
+        }
+        for given in &config.vertex.projects {
+            self.set_quotas(&given.name, &given.quotas);
+            for key in &given.keys {
+                self.set_revoked(&key.name, key.revoked);
+            }
+        }
+        self.set_token_lifetime(seconds(config.vertex.expires_in));
         self.world.book.reset();
     }
 
@@ -223,21 +244,23 @@ impl Control {
 
     fn set_revoked(&self, name: &str, revoked: bool) -> bool {
         let found = self.world.keys.iter().find(|key| key.name == name);
-        found.map(|key| key.revoked.store(revoked, Ordering::Relaxed)).is_some()
+        found.map(|key| key.set_revoked(revoked)).is_some()
     }
 }
 
-fn key_stats(name: &str, organization: &str, secret: &str) -> KeyStats {
-    let digest: String =
-        Sha256::digest(secret.as_bytes())[..8].iter().map(|byte| format!("{byte:02x}")).collect();
-    let skipped = secret.chars().count().saturating_sub(4);
-    KeyStats {
-        name: name.to_owned(),
-        organization: organization.to_owned(),
-        digest,
-        last4: secret.chars().skip(skipped).collect(),
-        ..KeyStats::default()
-    }
+fn tokens(keys: &[Key], config: &SimulatorConfig) -> Tokens {
+    let fixed = keys.iter().enumerate().filter_map(|(at, key)| match &key.credential {
+        Credential::Google(credential) if !credential.token.is_empty() => {
+            Some((credential.token.clone(), at))
+        }
+        Credential::Google(_) | Credential::Aws(_) | Credential::Secret => None,
+    });
+    Tokens::new(fixed, seconds(config.vertex.expires_in))
+}
+
+/// Seconds as given, at most ten years.
+pub(super) fn seconds(given: f64) -> Duration {
+    Duration::from_secs_f64(if given.is_finite() { given.clamp(0.0, 3.2e8) } else { 0.0 })
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -7,7 +7,7 @@ import pytest
 import stack
 
 for name in list(os.environ):
-    if name.startswith(("ANTHROPIC_", "LANGCHAIN_", "LANGSMITH_")) or name.lower().endswith("_proxy"):
+    if name.startswith(("ANTHROPIC_", "LANGCHAIN_", "LANGSMITH_", "AWS_", "GOOGLE_", "GCE_", "CLOUD_")) or name.lower().endswith("_proxy"):
         del os.environ[name]
 
 

@@ -108,7 +108,7 @@ async fn ten_thousand_mixed_requests_leave_nothing_behind() {
     stand.gateway.idle().await;
     assert_eq!(stand.gateway.gateway.buffered.load(Ordering::Relaxed), 0);
     assert_eq!(stats.requests, COUNT as u64, "an attempt too many");
-    for key in stats.keys.iter().filter(|key| key.name != "unknown") {
+    for key in stats.keys.iter().filter(|key| key.name.starts_with("key")) {
         let share = key.requests as f64 / (COUNT / 5) as f64;
         assert!((0.9..=1.1).contains(&share), "{} had {share:.3} of its share", key.name);
     }

@@ -2,8 +2,10 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
 
+mod bedrock;
 mod faults;
 mod tls;
+mod vertex;
 mod wire;
 
 use std::io::ErrorKind;

@@ -14,6 +14,7 @@ mod json;
 mod pass;
 pub mod request;
 mod secret;
+mod splice;
 pub mod wire;
 
 use std::time::SystemTime;

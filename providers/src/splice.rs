@@ -1,6 +1,6 @@
 //! Edits of a JSON object without printing it again: members are cut out of and set into the received bytes.
 //!
-//! [`Edit`] changes the top level; [`members`] lets a dialect walk further down and drop members there. What is not named
+//! [`Edit`] changes the top level; [`cut`] and [`members`] let a dialect walk further down and drop members there. What is not named
 //! stays as it was received, spelling and order included, and shares its memory: the outcome is a list of slices. A key
 //! counts however it is spelt (escapes) and as often as it stands. Set members come first.
 
@@ -39,50 +39,63 @@ impl<'a> Edit<'a> {
     /// # Errors
     /// [`FaultKind::Inexpressible`] where the body is no JSON object.
     pub fn apply(&self, body: &Bytes) -> Result<Vec<Bytes>, Fault> {
-        self.apply_with(body, |cursor, _, _| cursor.value().map(|_| Keep::Yes))
-    }
-
-    /// [`apply`](Self::apply), asking `member` about what is neither removed nor set; it must pass the value, and may drop
-    /// members inside of it by way of [`members`].
-    ///
-    /// # Errors
-    /// As [`apply`](Self::apply).
-    pub fn apply_with(
-        &self,
-        body: &Bytes,
-        mut member: impl FnMut(&mut Cursor<'_>, &str, &mut Cuts) -> Result<Keep, Flaw>,
-    ) -> Result<Vec<Bytes>, Fault> {
-        self.splice(body, &mut member).map_err(|flaw| {
-            let detail = format!("the body cannot be edited: {} at byte {}", flaw.what, flaw.at);
-            Fault::new(FaultKind::Inexpressible, detail)
-        })
-    }
-
-    fn splice(
-        &self,
-        body: &Bytes,
-        member: &mut impl FnMut(&mut Cursor<'_>, &str, &mut Cuts) -> Result<Keep, Flaw>,
-    ) -> Result<Vec<Bytes>, Flaw> {
-        let mut cursor = Cursor::new(body, usize::MAX)?;
-        let open = cursor.at();
-        let mut cuts = Cuts::default();
-        let kept = members(&mut cursor, &mut cuts, |cursor, key, cuts| {
-            if self.removed.contains(&key) || self.set.iter().any(|(set, _)| *set == key) {
-                return cursor.value().map(|_| Keep::No);
-            }
-            member(cursor, key, cuts)
+        let edited = cut(body, |cursor, key, _| {
+            cursor.value()?;
+            let gone = self.removed.contains(&key) || self.set.iter().any(|(set, _)| *set == key);
+            Ok(if gone { Keep::No } else { Keep::Yes })
         })?;
-        cursor.finish()?;
+        Ok(edited.with(self.set.iter().map(|(_, member)| member.as_slice())))
+    }
+}
+
+/// A body some of whose members are cut out.
+#[derive(Debug)]
+pub(crate) struct Cut<'a> {
+    body: &'a Bytes,
+    /// Where the first member stands.
+    inside: usize,
+    kept: bool,
+    cuts: Cuts,
+}
+
+impl Cut<'_> {
+    /// The edited body with these members (`"key":value`) in front of what stayed.
+    pub fn with<'m>(self, members: impl Iterator<Item = &'m [u8]>) -> Vec<Bytes> {
         let mut front = Vec::new();
-        for (index, (_, written)) in self.set.iter().enumerate() {
-            front.extend_from_slice(if index > 0 { b"," } else { b"" });
-            front.extend_from_slice(written);
+        for member in members {
+            if !front.is_empty() {
+                front.push(b',');
+            }
+            front.extend_from_slice(member);
         }
-        if kept && !front.is_empty() {
+        if self.kept && !front.is_empty() {
             front.push(b',');
         }
-        Ok(slices(body, open + 1, front, cuts))
+        slices(self.body, self.inside, front, self.cuts)
     }
+}
+
+/// Asks `member` about every member of the top level: it must pass the value, and may drop members inside of it by way of
+/// [`members`].
+///
+/// # Errors
+/// [`FaultKind::Inexpressible`] where the body is no JSON object.
+pub(crate) fn cut<'a>(
+    body: &'a Bytes,
+    member: impl FnMut(&mut Cursor<'_>, &str, &mut Cuts) -> Result<Keep, Flaw>,
+) -> Result<Cut<'a>, Fault> {
+    let read = || {
+        let mut cursor = Cursor::new(body, usize::MAX)?;
+        let inside = cursor.at() + 1;
+        let mut cuts = Cuts::default();
+        let kept = members(&mut cursor, &mut cuts, member)?;
+        cursor.finish()?;
+        Ok(Cut { body, inside, kept, cuts })
+    };
+    read().map_err(|flaw: Flaw| {
+        let detail = format!("the body cannot be edited: {} at byte {}", flaw.what, flaw.at);
+        Fault::new(FaultKind::Inexpressible, detail)
+    })
 }
 
 /// What happens to a member.
@@ -162,7 +175,7 @@ mod tests {
     use proptest::prelude::*;
     use serde_json::{Map, Value, json};
 
-    use super::{Edit, Keep, members};
+    use super::{Edit, Keep, cut, members};
     use crate::fault::FaultKind;
 
     fn apply(edit: &Edit<'_>, body: &str) -> String {
@@ -212,18 +225,20 @@ mod tests {
         let body = Bytes::from_static(
             br#"{"model":"x","t":{"a":null,"b":null,"c":{"a":null}},"u":{"a":null},"d":0}"#,
         );
-        let edited = Edit::default().remove("model").apply_with(&body, |cursor, key, cuts| {
+        let edited = cut(&body, |cursor, key, cuts| {
             if key != "t" && key != "u" {
-                return cursor.value().map(|_| Keep::Yes);
+                cursor.value()?;
+                return Ok(if key == "model" { Keep::No } else { Keep::Yes });
             }
-            members(cursor, cuts, |cursor, key, _| {
+            let kept = members(cursor, cuts, |cursor, key, _| {
                 let null = cursor.peek() == Some(b'n');
                 cursor.value()?;
                 Ok(if null && key == "a" { Keep::No } else { Keep::Yes })
-            })
-            .map(|kept| if kept { Keep::Yes } else { Keep::No })
+            })?;
+            Ok(if kept { Keep::Yes } else { Keep::No })
         });
-        assert_eq!(edited.unwrap().concat(), br#"{"t":{"b":null,"c":{"a":null}},"d":0}"#);
+        let edited = edited.unwrap().with(std::iter::empty());
+        assert_eq!(edited.concat(), br#"{"t":{"b":null,"c":{"a":null}},"d":0}"#);
     }
 
     #[test]

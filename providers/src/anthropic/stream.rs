@@ -12,7 +12,7 @@ use crate::wire::WireHead;
 
 /// Decoder of `text/event-stream` (Messages API, "Streaming").
 #[derive(Debug)]
-pub(super) struct Stream {
+pub(crate) struct Stream {
     scanner: Scanner,
     head: WireHead,
     usage: Usage,

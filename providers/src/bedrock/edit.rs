@@ -1,0 +1,273 @@
+//! The body of a Messages request as InvokeModel takes it: a few members removed and added, every other byte as received.
+//!
+//! Bedrock refuses `null` where the Messages API takes it for absent ("expected type: Number, found: Null"; observed). So
+//! known optional fields that are null are dropped where the API defines them: at the top, in tools, in content blocks. What
+//! belongs to the caller (`input`, schemas, examples) and unknown fields are never looked into.
+
+use bytes::Bytes;
+use serde_json::json;
+
+use super::tables::Tables;
+use crate::fault::Fault;
+use crate::json::{Cursor, Flaw};
+use crate::request::MessagesRequest;
+use crate::splice::{Cuts, Keep, cut, members};
+
+/// What a body says that its edit depends on.
+#[derive(Debug, Default)]
+struct Said {
+    /// `anthropic_version`, where a client of Bedrock sent one.
+    version: Option<String>,
+    /// `anthropic_beta`, likewise.
+    betas: Vec<String>,
+    /// Whether `max_tokens` is there.
+    limited: bool,
+    /// `thinking.budget_tokens`.
+    thinking_budget: u64,
+}
+
+/// The body for `model` (Bedrock's name). With `limit` a missing `max_tokens` is added: the count of tokens does without, but
+/// not Bedrock's.
+pub(super) fn body(
+    request: &MessagesRequest,
+    model: &str,
+    tables: &Tables,
+    limit: bool,
+) -> Result<Vec<Bytes>, Fault> {
+    let profile = request.headers.get("anthropic-user-profile-id");
+    let mut said = Said::default();
+    let edited = cut(&request.body, |cursor, key, cuts| said.member(cursor, key, cuts, profile.is_some()))?;
+    let asked = said.version.as_deref().or_else(|| request.headers.get("anthropic-version"));
+    let mut added = vec![member("anthropic_version", &json!(tables.version(model, asked)))];
+    let betas = tables.betas(header_betas(request).chain(said.betas.iter().map(String::as_str)));
+    if !betas.is_empty() {
+        added.push(member("anthropic_beta", &json!(betas)));
+    }
+    if let Some(profile) = profile {
+        added.push(member("user_profile_id", &json!(profile)));
+    }
+    if limit && !said.limited {
+        // More than the thinking budget, or the count would be refused.
+        added.push(member("max_tokens", &json!(said.thinking_budget.saturating_add(1))));
+    }
+    Ok(edited.with(added.iter().map(Vec::as_slice)))
+}
+
+fn member(key: &str, value: &serde_json::Value) -> Vec<u8> {
+    format!("{}:{value}", json!(key)).into_bytes()
+}
+
+/// Every flag of every `anthropic-beta` line.
+fn header_betas(request: &MessagesRequest) -> impl Iterator<Item = &str> {
+    let lines = request.headers.iter().filter(|(name, _)| *name == "anthropic-beta");
+    lines.filter_map(|(_, value)| std::str::from_utf8(value).ok()).flat_map(flags)
+}
+
+fn flags(text: &str) -> impl Iterator<Item = &str> {
+    text.split(',').map(str::trim).filter(|flag| !flag.is_empty())
+}
+
+/// Optional fields of the Messages API ("Create a Message"), by where they stand.
+const TOP: [&str; 22] = [
+    "cache_control",
+    "container",
+    "context_management",
+    "diagnostics",
+    "fallbacks",
+    "inference_geo",
+    "mcp_servers",
+    "metadata",
+    "output_config",
+    "output_format",
+    "service_tier",
+    "speed",
+    "stop_sequences",
+    "system",
+    "temperature",
+    "thinking",
+    "tool_choice",
+    "tools",
+    "top_k",
+    "top_p",
+    "user_profile_id",
+    "max_tokens",
+];
+const BLOCK: [&str; 8] =
+    ["cache_control", "caller", "citations", "content", "context", "is_error", "title", "toolset_name"];
+const TOOL: [&str; 17] = [
+    "allowed_callers",
+    "allowed_domains",
+    "blocked_domains",
+    "cache_control",
+    "citations",
+    "defer_loading",
+    "description",
+    "display_number",
+    "eager_input_streaming",
+    "input_examples",
+    "max_characters",
+    "max_content_tokens",
+    "max_uses",
+    "strict",
+    "type",
+    "user_location",
+    "enable_zoom",
+];
+
+impl Said {
+    /// One member of the top level.
+    fn member(
+        &mut self,
+        cursor: &mut Cursor<'_>,
+        key: &str,
+        cuts: &mut Cuts,
+        profile: bool,
+    ) -> Result<Keep, Flaw> {
+        if cursor.peek() == Some(b'n') && (TOP.contains(&key) || key.starts_with("anthropic_")) {
+            return cursor.value().map(|_| Keep::No);
+        }
+        match key {
+            "model" | "stream" => return cursor.value().map(|_| Keep::No),
+            "user_profile_id" if profile => return cursor.value().map(|_| Keep::No),
+            "anthropic_version" => {
+                each_text(cursor, |text| self.version = Some(text.to_owned()))?;
+                return Ok(Keep::No);
+            }
+            "anthropic_beta" => {
+                each_text(cursor, |text| self.betas.extend(flags(text).map(str::to_owned)))?;
+                return Ok(Keep::No);
+            }
+            "max_tokens" => {
+                self.limited = true;
+                cursor.value()?;
+            }
+            "thinking" => self.thinking(cursor, cuts)?,
+            "tools" => each(cursor, cuts, |cursor, cuts| object(cursor, cuts, &TOOL))?,
+            "system" => each(cursor, cuts, |cursor, cuts| block(cursor, cuts, DEEPEST))?,
+            "messages" => each(cursor, cuts, message)?,
+            "tool_choice" => object(cursor, cuts, &["disable_parallel_tool_use"])?,
+            "metadata" => object(cursor, cuts, &["user_id"])?,
+            "output_config" => object(cursor, cuts, &["effort", "format", "task_budget"])?,
+            "cache_control" => marker(cursor, cuts)?,
+            _ => {
+                cursor.value()?;
+            }
+        }
+        Ok(Keep::Yes)
+    }
+
+    fn thinking(&mut self, cursor: &mut Cursor<'_>, cuts: &mut Cuts) -> Result<(), Flaw> {
+        if cursor.peek() != Some(b'{') {
+            return cursor.value().map(|_| ());
+        }
+        members(cursor, cuts, |cursor, key, _| {
+            let null = cursor.peek() == Some(b'n');
+            let span = cursor.value()?;
+            if key == "budget_tokens" {
+                self.thinking_budget = cursor.slice(span).parse().unwrap_or(0);
+            }
+            Ok(if null && key == "display" { Keep::No } else { Keep::Yes })
+        })
+        .map(|_| ())
+    }
+}
+
+/// Passes a value, handing over each text of a list, or the text that it is.
+fn each_text(cursor: &mut Cursor<'_>, mut take: impl FnMut(&str)) -> Result<(), Flaw> {
+    let mut text = |cursor: &mut Cursor<'_>| {
+        if cursor.peek() != Some(b'"') {
+            return cursor.value().map(|_| ());
+        }
+        let text = cursor.string()?;
+        take(&cursor.decode(&text).unwrap_or_default());
+        Ok(())
+    };
+    if cursor.peek() == Some(b'[') { cursor.elements(text) } else { text(cursor) }
+}
+
+/// Content lies in messages, in results within them, in documents within those; nothing real goes deeper.
+const DEEPEST: usize = 3;
+
+fn message(cursor: &mut Cursor<'_>, cuts: &mut Cuts) -> Result<(), Flaw> {
+    if cursor.peek() != Some(b'{') {
+        return cursor.value().map(|_| ());
+    }
+    members(cursor, cuts, |cursor, key, cuts| {
+        match key {
+            "content" => each(cursor, cuts, |cursor, cuts| block(cursor, cuts, DEEPEST))?,
+            _ => {
+                cursor.value()?;
+            }
+        }
+        Ok(Keep::Yes)
+    })
+    .map(|_| ())
+}
+
+/// A content block, with the blocks inside of it down to `deeper` levels.
+fn block(cursor: &mut Cursor<'_>, cuts: &mut Cuts, deeper: usize) -> Result<(), Flaw> {
+    if cursor.peek() != Some(b'{') {
+        return cursor.value().map(|_| ());
+    }
+    members(cursor, cuts, |cursor, key, cuts| {
+        if cursor.peek() == Some(b'n') && BLOCK.contains(&key) {
+            return cursor.value().map(|_| Keep::No);
+        }
+        match (key, deeper.checked_sub(1)) {
+            ("cache_control", _) => marker(cursor, cuts)?,
+            ("content", Some(deeper)) => each(cursor, cuts, |cursor, cuts| block(cursor, cuts, deeper))?,
+            // `{"type":"content","content":[blocks]}`
+            ("source", Some(deeper)) => block(cursor, cuts, deeper)?,
+            (_, _) => {
+                cursor.value()?;
+            }
+        }
+        Ok(Keep::Yes)
+    })
+    .map(|_| ())
+}
+
+/// An object some of whose members are optional; it may carry a cache mark.
+fn object(cursor: &mut Cursor<'_>, cuts: &mut Cuts, optional: &[&str]) -> Result<(), Flaw> {
+    if cursor.peek() != Some(b'{') {
+        return cursor.value().map(|_| ());
+    }
+    members(cursor, cuts, |cursor, key, cuts| {
+        if cursor.peek() == Some(b'n') && optional.contains(&key) {
+            return cursor.value().map(|_| Keep::No);
+        }
+        match key {
+            "cache_control" => marker(cursor, cuts)?,
+            _ => {
+                cursor.value()?;
+            }
+        }
+        Ok(Keep::Yes)
+    })
+    .map(|_| ())
+}
+
+/// A cache mark: only its `ttl` is optional.
+fn marker(cursor: &mut Cursor<'_>, cuts: &mut Cuts) -> Result<(), Flaw> {
+    if cursor.peek() != Some(b'{') {
+        return cursor.value().map(|_| ());
+    }
+    members(cursor, cuts, |cursor, key, _| {
+        let null = cursor.peek() == Some(b'n');
+        cursor.value()?;
+        Ok(if null && key == "ttl" { Keep::No } else { Keep::Yes })
+    })
+    .map(|_| ())
+}
+
+/// A list, `element` passing each of its values; anything else is passed as it is.
+fn each(
+    cursor: &mut Cursor<'_>,
+    cuts: &mut Cuts,
+    element: impl Fn(&mut Cursor<'_>, &mut Cuts) -> Result<(), Flaw>,
+) -> Result<(), Flaw> {
+    if cursor.peek() != Some(b'[') {
+        return cursor.value().map(|_| ());
+    }
+    cursor.elements(|cursor| element(cursor, cuts))
+}

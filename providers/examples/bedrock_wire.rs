@@ -67,7 +67,9 @@ fn encode(asked: &Value) -> Outcome<Value> {
     };
     let surface = if asked["surface"] == "mantle" { Surface::Mantle } else { Surface::Runtime };
     let listed = |name: &str| asked[name].as_array().into_iter().flatten().map(text).collect::<Vec<_>>();
-    let tables = Tables::new(listed("betas"), Vec::new(), &listed("version_2026_models"));
+    let aliases = asked["aliases"].as_array().into_iter().flatten();
+    let aliases = aliases.map(|pair| (text(&pair[0]), text(&pair[1]))).collect();
+    let tables = Tables::new(listed("betas"), aliases, &listed("version_2026_models"));
     let encoded = Bedrock::new(surface, text(&asked["region"]), tables).encode(&Encode {
         request: &request,
         model: &text(&asked["model"]),

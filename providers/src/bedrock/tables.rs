@@ -3,7 +3,7 @@
 //! Bedrock answers 400 to a flag it does not know and, for models with a versioned id, to the newer version (docs "Claude on
 //! Amazon Bedrock (Opus 4.6 and earlier)"). So only listed flags pass, and the newer version goes only to listed models.
 
-use wildmatch::WildMatch;
+use wildmatch::WildMatchPattern;
 
 /// The version that every model takes.
 pub(super) const VERSION_FOR_ALL: &str = "bedrock-2023-05-31";
@@ -18,15 +18,15 @@ pub struct Tables {
     /// A flag, and what Bedrock calls it.
     aliases: Vec<(String, String)>,
     /// Models that take the version 2026-10-21.
-    version_2026: Vec<WildMatch>,
+    version_2026: Vec<WildMatchPattern<'*', '\0'>>,
 }
 
 impl Tables {
-    /// Tables of these flags, aliases (a flag, and Bedrock's name for it) and patterns (`*`, `?`) of models that take the
+    /// Tables of these flags, aliases (a flag, and Bedrock's name for it) and patterns (`*`: any characters) of models that take the
     /// version `2026-10-21`.
     #[must_use]
     pub fn new(betas: Vec<String>, aliases: Vec<(String, String)>, version_2026_models: &[String]) -> Self {
-        let version_2026 = version_2026_models.iter().map(|pattern| WildMatch::new(pattern)).collect();
+        let version_2026 = version_2026_models.iter().map(|pattern| WildMatchPattern::new(pattern)).collect();
         Self { betas, aliases, version_2026 }
     }
 

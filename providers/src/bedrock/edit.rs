@@ -1,12 +1,12 @@
 //! The body of a Messages request as InvokeModel takes it: a few members removed and added, every other byte as received.
 //!
-//! Bedrock refuses `null` where the Messages API takes it for absent ("expected type: Number, found: Null"; observed). So
-//! known optional fields that are null are dropped where the API defines them: at the top, in tools, in content blocks. What
-//! belongs to the caller (`input`, schemas, examples) and unknown fields are never looked into.
+//! `model` and `stream` are said by the path; `anthropic-version`, `anthropic-beta` and the end user's profile move from
+//! headers into the body. What a client of Bedrock put there itself counts: its version first, its flags too.
 
 use bytes::Bytes;
 use serde_json::json;
 
+use super::nulls::{self, TOOL, TOP};
 use super::tables::Tables;
 use crate::fault::Fault;
 use crate::json::{Cursor, Flaw};
@@ -67,53 +67,6 @@ fn flags(text: &str) -> impl Iterator<Item = &str> {
     text.split(',').map(str::trim).filter(|flag| !flag.is_empty())
 }
 
-/// Optional fields of the Messages API ("Create a Message"), by where they stand.
-const TOP: [&str; 22] = [
-    "cache_control",
-    "container",
-    "context_management",
-    "diagnostics",
-    "fallbacks",
-    "inference_geo",
-    "mcp_servers",
-    "metadata",
-    "output_config",
-    "output_format",
-    "service_tier",
-    "speed",
-    "stop_sequences",
-    "system",
-    "temperature",
-    "thinking",
-    "tool_choice",
-    "tools",
-    "top_k",
-    "top_p",
-    "user_profile_id",
-    "max_tokens",
-];
-const BLOCK: [&str; 8] =
-    ["cache_control", "caller", "citations", "content", "context", "is_error", "title", "toolset_name"];
-const TOOL: [&str; 17] = [
-    "allowed_callers",
-    "allowed_domains",
-    "blocked_domains",
-    "cache_control",
-    "citations",
-    "defer_loading",
-    "description",
-    "display_number",
-    "eager_input_streaming",
-    "input_examples",
-    "max_characters",
-    "max_content_tokens",
-    "max_uses",
-    "strict",
-    "type",
-    "user_location",
-    "enable_zoom",
-];
-
 impl Said {
     /// One member of the top level.
     fn member(
@@ -142,13 +95,13 @@ impl Said {
                 cursor.value()?;
             }
             "thinking" => self.thinking(cursor, cuts)?,
-            "tools" => each(cursor, cuts, |cursor, cuts| object(cursor, cuts, &TOOL))?,
-            "system" => each(cursor, cuts, |cursor, cuts| block(cursor, cuts, DEEPEST))?,
-            "messages" => each(cursor, cuts, message)?,
-            "tool_choice" => object(cursor, cuts, &["disable_parallel_tool_use"])?,
-            "metadata" => object(cursor, cuts, &["user_id"])?,
-            "output_config" => object(cursor, cuts, &["effort", "format", "task_budget"])?,
-            "cache_control" => marker(cursor, cuts)?,
+            "tools" => nulls::each(cursor, cuts, |cursor, cuts| nulls::object(cursor, cuts, &TOOL))?,
+            "system" => nulls::each(cursor, cuts, |cursor, cuts| nulls::block(cursor, cuts, nulls::DEEPEST))?,
+            "messages" => nulls::each(cursor, cuts, nulls::message)?,
+            "tool_choice" => nulls::object(cursor, cuts, &["disable_parallel_tool_use"])?,
+            "metadata" => nulls::object(cursor, cuts, &["user_id"])?,
+            "output_config" => nulls::object(cursor, cuts, &["effort", "format", "task_budget"])?,
+            "cache_control" => nulls::marker(cursor, cuts)?,
             _ => {
                 cursor.value()?;
             }
@@ -183,91 +136,4 @@ fn each_text(cursor: &mut Cursor<'_>, mut take: impl FnMut(&str)) -> Result<(), 
         Ok(())
     };
     if cursor.peek() == Some(b'[') { cursor.elements(text) } else { text(cursor) }
-}
-
-/// Content lies in messages, in results within them, in documents within those; nothing real goes deeper.
-const DEEPEST: usize = 3;
-
-fn message(cursor: &mut Cursor<'_>, cuts: &mut Cuts) -> Result<(), Flaw> {
-    if cursor.peek() != Some(b'{') {
-        return cursor.value().map(|_| ());
-    }
-    members(cursor, cuts, |cursor, key, cuts| {
-        match key {
-            "content" => each(cursor, cuts, |cursor, cuts| block(cursor, cuts, DEEPEST))?,
-            _ => {
-                cursor.value()?;
-            }
-        }
-        Ok(Keep::Yes)
-    })
-    .map(|_| ())
-}
-
-/// A content block, with the blocks inside of it down to `deeper` levels.
-fn block(cursor: &mut Cursor<'_>, cuts: &mut Cuts, deeper: usize) -> Result<(), Flaw> {
-    if cursor.peek() != Some(b'{') {
-        return cursor.value().map(|_| ());
-    }
-    members(cursor, cuts, |cursor, key, cuts| {
-        if cursor.peek() == Some(b'n') && BLOCK.contains(&key) {
-            return cursor.value().map(|_| Keep::No);
-        }
-        match (key, deeper.checked_sub(1)) {
-            ("cache_control", _) => marker(cursor, cuts)?,
-            ("content", Some(deeper)) => each(cursor, cuts, |cursor, cuts| block(cursor, cuts, deeper))?,
-            // `{"type":"content","content":[blocks]}`
-            ("source", Some(deeper)) => block(cursor, cuts, deeper)?,
-            (_, _) => {
-                cursor.value()?;
-            }
-        }
-        Ok(Keep::Yes)
-    })
-    .map(|_| ())
-}
-
-/// An object some of whose members are optional; it may carry a cache mark.
-fn object(cursor: &mut Cursor<'_>, cuts: &mut Cuts, optional: &[&str]) -> Result<(), Flaw> {
-    if cursor.peek() != Some(b'{') {
-        return cursor.value().map(|_| ());
-    }
-    members(cursor, cuts, |cursor, key, cuts| {
-        if cursor.peek() == Some(b'n') && optional.contains(&key) {
-            return cursor.value().map(|_| Keep::No);
-        }
-        match key {
-            "cache_control" => marker(cursor, cuts)?,
-            _ => {
-                cursor.value()?;
-            }
-        }
-        Ok(Keep::Yes)
-    })
-    .map(|_| ())
-}
-
-/// A cache mark: only its `ttl` is optional.
-fn marker(cursor: &mut Cursor<'_>, cuts: &mut Cuts) -> Result<(), Flaw> {
-    if cursor.peek() != Some(b'{') {
-        return cursor.value().map(|_| ());
-    }
-    members(cursor, cuts, |cursor, key, _| {
-        let null = cursor.peek() == Some(b'n');
-        cursor.value()?;
-        Ok(if null && key == "ttl" { Keep::No } else { Keep::Yes })
-    })
-    .map(|_| ())
-}
-
-/// A list, `element` passing each of its values; anything else is passed as it is.
-fn each(
-    cursor: &mut Cursor<'_>,
-    cuts: &mut Cuts,
-    element: impl Fn(&mut Cursor<'_>, &mut Cuts) -> Result<(), Flaw>,
-) -> Result<(), Flaw> {
-    if cursor.peek() != Some(b'[') {
-        return cursor.value().map(|_| ());
-    }
-    cursor.elements(|cursor| element(cursor, cuts))
 }

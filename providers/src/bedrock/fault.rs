@@ -152,7 +152,7 @@ impl Exception {
             421 | 424 | 425 | 499 => (FaultKind::Server, 500),
             413 => (FaultKind::Request, 413),
             429 => self.limited(),
-            401..=499 => (FaultKind::Request, 400),
+            405..=498 => (FaultKind::Request, 400),
             503 | 529 => (FaultKind::Overloaded, 529),
             500..=599 => (FaultKind::Server, 500),
             _ => (FaultKind::Malformed, 500),

@@ -8,6 +8,7 @@
 mod edit;
 mod fault;
 mod mantle;
+mod nulls;
 mod runtime;
 mod sign;
 mod stream;

@@ -192,3 +192,57 @@ def test_damage_is_a_fault_to_both():
         assert answer == {"fault": "malformed"}, at
         with pytest.raises((ChecksumMismatch, InvalidPayloadLength)):
             events(bytes(damaged))
+
+
+TOOL = {"name": "f", "description": "d", "input_schema": {"type": "object"}, "cache_control": {"type": "ephemeral", "ttl": "1h"}}
+PDF = {"type": "document", "source": {"type": "base64", "media_type": "application/pdf", "data": "JVBERi0="}}
+USED = [
+    {"role": "user", "content": [{"type": "text", "text": "é", "cache_control": {"type": "ephemeral"}}, PDF]},
+    {"role": "assistant", "content": [
+        {"type": "thinking", "thinking": "Hm.", "signature": "EqQB+/=="},
+        {"type": "redacted_thinking", "data": "EmwK=="},
+        {"type": "tool_use", "id": "toolu_1", "name": "f", "input": {"a": None, "b": [1.5]}},
+    ]},
+    {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "toolu_1", "content": [{"type": "text", "text": ""}, PDF]}]},
+]
+SAME = {
+    "plain": {},
+    "stream": {"stream": True},
+    "system and sampling": {"system": "Be kind.", "stop_sequences": ["x"], "metadata": {"user_id": "u"}, "extra_body": {"top_k": 5}},
+    "tools": {"tools": [TOOL], "tool_choice": {"type": "auto"}, "messages": USED},
+    "thinking": {"thinking": {"type": "enabled", "budget_tokens": 1024}, "max_tokens": 2048},
+    "unknown fields": {"extra_body": {"future": {"model": 1, "stream": None}}},
+    "betas": {"extra_headers": {"anthropic-beta": "context-1m-2025-08-07,interleaved-thinking-2025-05-14"}},
+    "a profile": {"extra_headers": {"anthropic-user-profile-id": "prof_1"}},
+}
+
+
+@pytest.mark.parametrize("name", SAME)
+def test_bodies_are_those_of_the_official_client_of_bedrock(name):
+    import anthropic
+    import httpx2
+
+    def sent(make, model, **options):
+        requests = []
+
+        def answer(request):
+            requests.append(request)
+            return httpx2.Response(500, json={})
+
+        client = make(http_client=httpx2.Client(transport=httpx2.MockTransport(answer)), max_retries=0, **options)
+        asked = {"max_tokens": 64, "messages": [{"role": "user", "content": "Hi"}], **SAME[name]}
+        with pytest.raises(anthropic.APIStatusError):
+            client.messages.create(model=model, **asked)
+        return requests[0]
+
+    model = f"us.{SONNET}"
+    theirs = sent(anthropic.AnthropicBedrock, model, api_key="k", aws_region="us-east-1")
+    ours = sent(anthropic.Anthropic, "claude-sonnet-4-5", api_key="k")
+    question = ask(model, body=ours.content.decode(), headers=[[key.lower(), value] for key, value in ours.headers.items()],
+                   betas=["context-1m-2025-08-07", "interleaved-thinking-2025-05-14"])
+    (answer,) = wire(question)
+    body, expected = json.loads(answer["body"]), json.loads(theirs.content)
+    assert body.pop("anthropic_version") == "bedrock-2023-05-31" and expected.pop("anthropic_version")
+    assert body == expected
+    # They leave `:` as it is; both are the same path to whoever decodes it.
+    assert answer["path"].replace("%3A", ":") == theirs.url.raw_path.decode().replace("%3A", ":")

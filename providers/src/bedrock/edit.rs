@@ -20,6 +20,8 @@ struct Said {
     version: Option<String>,
     /// `anthropic_beta`, likewise.
     betas: Vec<String>,
+    /// Whether `user_profile_id` is there.
+    profiled: bool,
     /// Whether `max_tokens` is there.
     limited: bool,
     /// `thinking.budget_tokens`.
@@ -34,16 +36,17 @@ pub(super) fn body(
     tables: &Tables,
     limit: bool,
 ) -> Result<Vec<Bytes>, Fault> {
-    let profile = request.headers.get("anthropic-user-profile-id");
     let mut said = Said::default();
-    let edited = cut(&request.body, |cursor, key, cuts| said.member(cursor, key, cuts, profile.is_some()))?;
+    let edited = cut(&request.body, |cursor, key, cuts| said.member(cursor, key, cuts))?;
     let asked = said.version.as_deref().or_else(|| request.headers.get("anthropic-version"));
     let mut added = vec![member("anthropic_version", &json!(tables.version(model, asked)))];
     let betas = tables.betas(header_betas(request).chain(said.betas.iter().map(String::as_str)));
     if !betas.is_empty() {
         added.push(member("anthropic_beta", &json!(betas)));
     }
-    if let Some(profile) = profile {
+    // As the official SDK has it: what the body says itself wins.
+    let profile = request.headers.get("anthropic-user-profile-id");
+    if let Some(profile) = profile.filter(|_| !said.profiled) {
         added.push(member("user_profile_id", &json!(profile)));
     }
     if limit && !said.limited {
@@ -69,19 +72,12 @@ fn flags(text: &str) -> impl Iterator<Item = &str> {
 
 impl Said {
     /// One member of the top level.
-    fn member(
-        &mut self,
-        cursor: &mut Cursor<'_>,
-        key: &str,
-        cuts: &mut Cuts,
-        profile: bool,
-    ) -> Result<Keep, Flaw> {
+    fn member(&mut self, cursor: &mut Cursor<'_>, key: &str, cuts: &mut Cuts) -> Result<Keep, Flaw> {
         if cursor.peek() == Some(b'n') && (TOP.contains(&key) || key.starts_with("anthropic_")) {
             return cursor.value().map(|_| Keep::No);
         }
         match key {
             "model" | "stream" => return cursor.value().map(|_| Keep::No),
-            "user_profile_id" if profile => return cursor.value().map(|_| Keep::No),
             "anthropic_version" => {
                 each_text(cursor, |text| self.version = Some(text.to_owned()))?;
                 return Ok(Keep::No);
@@ -89,6 +85,10 @@ impl Said {
             "anthropic_beta" => {
                 each_text(cursor, |text| self.betas.extend(flags(text).map(str::to_owned)))?;
                 return Ok(Keep::No);
+            }
+            "user_profile_id" => {
+                self.profiled = true;
+                cursor.value()?;
             }
             "max_tokens" => {
                 self.limited = true;

@@ -6,6 +6,7 @@ use serde_json::json;
 
 use crate::anthropic::Anthropic;
 use crate::fault::Fault;
+use crate::json::{Cursor, Flaw};
 use crate::request::Operation;
 use crate::splice::Edit;
 use crate::wire::WireRequest;
@@ -22,6 +23,10 @@ pub(super) fn encode(encode: &Encode<'_>) -> Result<WireRequest, Fault> {
     }
     let mut wire = Anthropic.encode(encode)?;
     if let Some(profile) = request.headers.get(PROFILE) {
+        wire.headers.retain(|name| name != PROFILE);
+        if says_profile(&request.body) {
+            return Ok(wire);
+        }
         let profile = json!(profile).to_string();
         let mut edit = Edit::default().set("user_profile_id", profile.as_bytes());
         let model = json!(encode.model).to_string();
@@ -29,9 +34,22 @@ pub(super) fn encode(encode: &Encode<'_>) -> Result<WireRequest, Fault> {
             edit = edit.set("model", model.as_bytes());
         }
         wire.body = edit.apply(&request.body)?;
-        wire.headers.retain(|name| name != PROFILE);
     }
     Ok(wire)
+}
+
+/// Whether the body names a profile itself, which then holds.
+fn says_profile(body: &[u8]) -> bool {
+    let read = || {
+        let mut said = false;
+        Cursor::new(body, usize::MAX)?.members(|cursor, key| {
+            let named = cursor.decode(key).is_some_and(|key| key == "user_profile_id");
+            said |= named && cursor.peek() != Some(b'n');
+            cursor.value().map(|_| ())
+        })?;
+        Ok::<bool, Flaw>(said)
+    };
+    read().unwrap_or(false)
 }
 
 /// The service that signatures name. The same API has a base on the runtime's host, whose signatures name its own.

@@ -51,7 +51,8 @@ impl Heard {
 pub fn check(input: &[u8]) {
     alike(input);
     let mut framed = Vec::new();
-    for piece in input.split(|&byte| byte == b'\n') {
+    // Empty lines are frames too: without a bound they would be all that is tried.
+    for piece in input.split(|&byte| byte == b'\n').take(32) {
         let payload = format!(r#"{{"bytes":"{}"}}"#, STANDARD.encode(piece));
         let (kind, name, payload) = match piece.first() {
             Some(b'!') => ("exception", ":exception-type", piece[1..].to_vec()),

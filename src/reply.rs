@@ -358,6 +358,12 @@ impl<B: Body> Reply<B> {
         if !headers.has("request-id") {
             headers.push("request-id", Bytes::copy_from_slice(self.record.id.as_str().as_bytes()));
         }
+        // Some upstreams frame their events otherwise; what the caller gets are always server-sent ones.
+        let of_events = |kind: &str| kind.trim_start().to_ascii_lowercase().starts_with("text/event-stream");
+        if streams && !headers.get("content-type").is_some_and(of_events) {
+            headers.retain(|name| name != "content-type");
+            headers.push("content-type", "text/event-stream; charset=utf-8");
+        }
         if streams {
             for (name, value) in [("cache-control", "no-cache"), ("x-accel-buffering", "no")] {
                 if !headers.has(name) {

@@ -57,6 +57,11 @@ impl<'a> Cursor<'a> {
         self.bytes.get(self.at).copied()
     }
 
+    /// Offset of the next byte.
+    pub fn at(&self) -> usize {
+        self.at
+    }
+
     /// A piece of the document that was passed, and thereby checked.
     pub fn slice(&self, span: Range<usize>) -> &'a str {
         self.bytes.get(span).and_then(|bytes| std::str::from_utf8(bytes).ok()).unwrap_or_default()

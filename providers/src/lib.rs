@@ -7,6 +7,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 pub mod anthropic;
+pub mod bedrock;
 pub mod fault;
 pub mod frame;
 pub mod framing;
@@ -14,6 +15,7 @@ mod json;
 mod pass;
 pub mod request;
 mod secret;
+mod splice;
 pub mod wire;
 
 use std::time::SystemTime;
@@ -21,6 +23,7 @@ use std::time::SystemTime;
 use bytes::Bytes;
 
 pub use anthropic::Anthropic;
+pub use bedrock::Bedrock;
 pub use fault::{Answer, Blame, Dimension, Fault, FaultKind, Source, Stated};
 pub use frame::{Decoder, Frame, Mark, Usage};
 pub use pass::{forwards, reply_header_passes};

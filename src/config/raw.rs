@@ -185,7 +185,7 @@ pub struct Queue {
 #[serde(deny_unknown_fields)]
 pub struct Providers {
     pub anthropic: ProviderDefaults,
-    pub bedrock: ProviderDefaults,
+    pub bedrock: Bedrock,
     pub vertex: ProviderDefaults,
     pub openai: ProviderDefaults,
 }
@@ -198,6 +198,27 @@ pub struct ProviderDefaults {
     pub deadlines: Deadlines,
     #[serde(default)]
     pub park: Park,
+}
+
+/// `providers.bedrock`.
+#[derive(Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Bedrock {
+    #[serde(default)]
+    pub deadlines: Deadlines,
+    #[serde(default)]
+    pub park: Park,
+    pub betas: Vec<String>,
+    pub beta_aliases: Vec<BetaAlias>,
+    pub version_2026_models: Vec<String>,
+}
+
+/// `providers.bedrock.beta_aliases[]`.
+#[derive(Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct BetaAlias {
+    pub from: String,
+    pub to: String,
 }
 
 /// A dialect's name.

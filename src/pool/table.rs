@@ -8,7 +8,8 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use headgate_providers::anthropic::Anthropic;
-use headgate_providers::{Credential as WireCredential, Provider};
+use headgate_providers::bedrock::{Bedrock, Surface, Tables};
+use headgate_providers::{AwsKeys, Credential as WireCredential, Provider};
 use sha2::{Digest as _, Sha256};
 
 use super::breaker::Breaker;
@@ -16,7 +17,8 @@ use super::class::model_class;
 use super::health::{BackendState, Group, Health, KeyId, States};
 use super::park::Park;
 use crate::config::checked::{
-    AuthScheme, Backend, Credential, Key, ModelPattern, ProviderSettings, Route, Settings, Target,
+    AuthScheme, Backend, BedrockSurface, Credential, Key, ModelPattern, ProviderSettings, Route, Settings,
+    Target,
 };
 
 /// Most models with a remembered plan; beyond it plans are made anew each time.
@@ -222,10 +224,7 @@ impl Table {
 }
 
 fn upstream(backend: &Arc<Backend>, states: &States) -> Upstream {
-    let provider: Option<Arc<dyn Provider>> = match backend.provider {
-        ProviderSettings::Anthropic => Some(Arc::new(Anthropic)),
-        ProviderSettings::Bedrock { .. } | ProviderSettings::Vertex { .. } | ProviderSettings::OpenAi => None,
-    };
+    let provider = provider(&backend.provider);
     let seat = |key: &Key| {
         let id = KeyId { name: key.name.clone(), generation: generation(&key.credential) };
         let health = states.key(&id);
@@ -239,15 +238,36 @@ fn upstream(backend: &Arc<Backend>, states: &States) -> Upstream {
     Upstream { settings: backend.clone(), authority, provider, keys, state: states.backend(&backend.name) }
 }
 
+/// The dialect; `None` while it is not built.
+fn provider(settings: &ProviderSettings) -> Option<Arc<dyn Provider>> {
+    match settings {
+        ProviderSettings::Anthropic => Some(Arc::new(Anthropic)),
+        ProviderSettings::Bedrock { surface, region, tables } => {
+            let surface = match surface {
+                BedrockSurface::Runtime => Surface::Runtime,
+                BedrockSurface::Mantle => Surface::Mantle,
+            };
+            let (betas, aliases) = (tables.betas.clone(), tables.beta_aliases.clone());
+            let tables = Tables::new(betas, aliases, &tables.version_2026_models);
+            Some(Arc::new(Bedrock::new(surface, region.clone(), tables)))
+        }
+        ProviderSettings::Vertex { .. } | ProviderSettings::OpenAi => None,
+    }
+}
+
 fn wire_credential(auth: AuthScheme, credential: &Credential) -> WireCredential {
     match (auth, credential) {
         (AuthScheme::XApiKey, Credential::Secret(secret)) => WireCredential::ApiKey(secret.clone()),
         (AuthScheme::Bearer, Credential::Secret(secret)) => WireCredential::Bearer(secret.clone()),
-        (AuthScheme::None, _)
-        | (
-            _,
-            Credential::Aws { .. } | Credential::ServiceAccount(_) | Credential::Chain | Credential::None,
-        ) => WireCredential::None,
+        (AuthScheme::None, _) => WireCredential::None,
+        (_, Credential::Aws { access_key_id, secret_access_key, session_token }) => {
+            WireCredential::Aws(AwsKeys {
+                access_key_id: access_key_id.clone(),
+                secret_access_key: secret_access_key.clone(),
+                session_token: session_token.clone(),
+            })
+        }
+        (_, Credential::ServiceAccount(_) | Credential::Chain | Credential::None) => WireCredential::None,
     }
 }
 

@@ -11,6 +11,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod bedrock;
 mod bounds;
 mod breakers;
 mod choice;

@@ -113,6 +113,12 @@ pub fn good(sent: &Sent) -> Answer {
     if streams { Answer::streams("hello there") } else { Answer::ok() }
 }
 
+/// The secret that a request presents, in either form.
+fn presented(request: &WireRequest) -> &str {
+    let bearer = request.headers.get("authorization").and_then(|value| value.strip_prefix("Bearer "));
+    request.headers.get("x-api-key").or(bearer).unwrap_or_default()
+}
+
 impl Transport for Wire {
     type Body = Playing;
 
@@ -125,7 +131,7 @@ impl Transport for Wire {
         let script = &self.0;
         let sent = Sent {
             at: script.clock.now(),
-            key: request.headers.get("x-api-key").unwrap_or_default().to_owned(),
+            key: presented(&request).to_owned(),
             backend: backend.name.clone(),
             path: request.path.clone(),
             body: request.body.concat().into(),

@@ -17,7 +17,7 @@ use crate::fault::{Answer, Dimension, Fault, FaultKind, Source, Stated};
 use crate::wire::{Headers, WireHead};
 
 /// Classifies an answer that is not 2xx.
-pub(super) fn classify(head: &WireHead, body: &Bytes, wall: Option<SystemTime>) -> Fault {
+pub(crate) fn classify(head: &WireHead, body: &Bytes, wall: Option<SystemTime>) -> Fault {
     let report = if encoded(head) { Report::default() } else { Report::read(body) };
     let kind = kind(effective_status(head.status, &report), &report, &head.headers);
     let dimension = dimension(kind, &report, &head.headers);
@@ -39,7 +39,7 @@ pub(super) fn classify(head: &WireHead, body: &Bytes, wall: Option<SystemTime>) 
 /// Classifies an error that stands inside a 200: by the status its type would have had. Waits are counted from the answer's own
 /// `date`, since decoders have no clock; limits in the head of a 200 say nothing of this failure, and its content type is not that of the
 /// report.
-pub(super) fn in_answer(head: &WireHead, body: &[u8]) -> Fault {
+pub(crate) fn in_answer(head: &WireHead, body: &[u8]) -> Fault {
     let report = Report::read(body);
     let wall = head.headers.get("date").and_then(|date| httpdate::parse_http_date(date).ok());
     let mut headers = head.headers.clone();
@@ -207,7 +207,7 @@ fn stated(
 }
 
 /// When a quota whose date is not told is renewed: money on the 1st of next month, a day's at midnight, both UTC.
-fn renewal(dimension: Dimension, wall: SystemTime) -> Option<SystemTime> {
+pub(crate) fn renewal(dimension: Dimension, wall: SystemTime) -> Option<SystemTime> {
     let today = Timestamp::try_from(wall).ok()?.to_zoned(TimeZone::UTC).date();
     let date = match dimension {
         Dimension::Spend => today.first_of_month().checked_add(1.month()).ok()?,

@@ -15,7 +15,7 @@ use crate::fault::Dimension;
 
 /// The facts of an error body; texts are empty where it does not say.
 #[derive(Debug, Default)]
-pub(super) struct Report {
+pub(crate) struct Report {
     /// `error.type`.
     pub error_type: String,
     /// `error.details.error_code`.

@@ -6,12 +6,12 @@
 
 mod encode;
 pub mod envelope;
-mod fault;
-mod message;
-mod retry_after;
-mod stream;
+pub(crate) mod fault;
+pub(crate) mod message;
+pub(crate) mod retry_after;
+pub(crate) mod stream;
 mod usage;
-mod whole;
+pub(crate) mod whole;
 
 use std::time::SystemTime;
 
@@ -58,12 +58,12 @@ impl Provider for Anthropic {
     }
 }
 
-fn malformed(detail: &str) -> Fault {
+pub(crate) fn malformed(detail: &str) -> Fault {
     Fault::new(FaultKind::Malformed, detail)
 }
 
 /// Whether the body is compressed: we ask for `identity`, so it should never be.
-fn encoded(head: &WireHead) -> bool {
+pub(crate) fn encoded(head: &WireHead) -> bool {
     head.headers.get("content-encoding").is_some_and(|coding| {
         let coding = coding.trim();
         !coding.is_empty() && !coding.eq_ignore_ascii_case("identity")

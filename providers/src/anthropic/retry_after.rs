@@ -15,7 +15,7 @@ use crate::wire::Headers;
 const LONGEST: Duration = Duration::from_secs(400 * 24 * 3600);
 
 /// The wait told by `retry-after-ms` or `retry-after`.
-pub(super) fn retry_after(headers: &Headers, wall: Option<SystemTime>) -> Option<Stated> {
+pub(crate) fn retry_after(headers: &Headers, wall: Option<SystemTime>) -> Option<Stated> {
     let milliseconds = texts(headers, "retry-after-ms").find_map(|text| wait(decimal(text)? / 1000.0));
     if let Some(after) = milliseconds {
         return Some(Stated { after, source: Source::RetryAfterMs });
@@ -29,7 +29,7 @@ pub(super) fn retry_after(headers: &Headers, wall: Option<SystemTime>) -> Option
 
 /// The wait told by the reset headers of a 429 without `retry-after`: of the whole account's window where there is one, else of
 /// the bucket the message names, else of all empty buckets (the latest), else the earliest of all.
-pub(super) fn reset(headers: &Headers, named: Option<Dimension>, wall: Option<SystemTime>) -> Option<Stated> {
+pub(crate) fn reset(headers: &Headers, named: Option<Dimension>, wall: Option<SystemTime>) -> Option<Stated> {
     let wall = wall?;
     let of = |name: &str| until(instant(headers.get(&format!("anthropic-ratelimit-{name}-reset"))?)?, wall);
     let after = of("unified")
@@ -42,12 +42,12 @@ pub(super) fn reset(headers: &Headers, named: Option<Dimension>, wall: Option<Sy
 }
 
 /// The bucket the headers show to be empty, where the message names none.
-pub(super) fn empty_bucket(headers: &Headers) -> Option<Dimension> {
+pub(crate) fn empty_bucket(headers: &Headers) -> Option<Dimension> {
     BUCKETS.iter().find(|(name, _)| is_empty(headers, name)).map(|(_, dimension)| *dimension)
 }
 
 /// The wait until `moment`, where that lies ahead.
-pub(super) fn until(moment: SystemTime, wall: SystemTime) -> Option<Duration> {
+pub(crate) fn until(moment: SystemTime, wall: SystemTime) -> Option<Duration> {
     moment.duration_since(wall).ok().filter(|after| !after.is_zero() && *after <= LONGEST)
 }
 

@@ -17,7 +17,7 @@ const DEEPEST: usize = 512;
 
 /// Decoder of `text/event-stream` (Messages API, "Streaming").
 #[derive(Debug)]
-pub(super) struct Stream {
+pub(crate) struct Stream {
     scanner: Scanner,
     head: WireHead,
     usage: Usage,

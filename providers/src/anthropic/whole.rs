@@ -10,7 +10,7 @@ use crate::wire::WireHead;
 
 /// Decoder of a JSON answer: a message, a token count, a list of models.
 #[derive(Debug)]
-pub(super) struct Whole {
+pub(crate) struct Whole {
     head: WireHead,
     held: Vec<Bytes>,
     size: usize,

@@ -1,3 +1,4 @@
 //! Bytes in any chunking into events, bounded.
 
+pub mod aws;
 pub mod sse;

@@ -6,19 +6,20 @@ use std::sync::Arc;
 use headgate_providers::Secret;
 
 use super::findings::Findings;
-use super::{keys, pem, sections, url};
+use super::{bedrock, keys, pem, sections, url};
 use crate::config::checked::{
-    AuthScheme, Backend, BaseUrl, BedrockSurface, Deadlines, Park, ProviderSettings, Proxy,
+    AuthScheme, Backend, BaseUrl, BedrockSurface, BedrockTables, Deadlines, Park, ProviderSettings, Proxy,
 };
 use crate::config::raw::{self, Provider};
 use crate::config::reference::Reference;
 
-/// Clocks and parking times by provider.
+/// Clocks and parking times by provider, and what else a provider's backends share.
 pub struct Base {
     anthropic: (Deadlines, Park),
     bedrock: (Deadlines, Park),
     vertex: (Deadlines, Park),
     openai: (Deadlines, Park),
+    tables: Arc<BedrockTables>,
 }
 
 impl Base {
@@ -29,18 +30,19 @@ impl Base {
         park: &Park,
         findings: &mut Findings<'_>,
     ) -> Self {
-        let mut over = |name: &str, raw: &raw::ProviderDefaults| {
+        let mut over = |name: &str, own: (&raw::Deadlines, &raw::Park)| {
             let path = format!("providers.{name}");
             (
-                sections::deadlines(&format!("{path}.deadlines"), &raw.deadlines, deadlines, findings),
-                sections::park(&format!("{path}.park"), &raw.park, park, findings),
+                sections::deadlines(&format!("{path}.deadlines"), own.0, deadlines, findings),
+                sections::park(&format!("{path}.park"), own.1, park, findings),
             )
         };
         Self {
-            anthropic: over("anthropic", &raw.anthropic),
-            bedrock: over("bedrock", &raw.bedrock),
-            vertex: over("vertex", &raw.vertex),
-            openai: over("openai", &raw.openai),
+            anthropic: over("anthropic", (&raw.anthropic.deadlines, &raw.anthropic.park)),
+            bedrock: over("bedrock", (&raw.bedrock.deadlines, &raw.bedrock.park)),
+            vertex: over("vertex", (&raw.vertex.deadlines, &raw.vertex.park)),
+            openai: over("openai", (&raw.openai.deadlines, &raw.openai.park)),
+            tables: Arc::new(bedrock::tables(&raw.bedrock, findings)),
         }
     }
 
@@ -88,7 +90,7 @@ fn provider(raw: &raw::Backend) -> Provider {
 /// Everything but the name and the keys.
 fn backend(path: &str, raw: &raw::Backend, base: &Base, findings: &mut Findings<'_>) -> Backend {
     let (deadlines, park) = base.of(provider(raw));
-    let settings = provider_settings(path, raw, findings);
+    let settings = provider_settings(path, raw, base, findings);
     let base_url = base_url(path, raw, findings).unwrap_or_else(|| own_address(&settings));
     let auth = raw.auth.unwrap_or(match provider(raw) {
         Provider::Anthropic => AuthScheme::XApiKey,
@@ -110,7 +112,12 @@ fn backend(path: &str, raw: &raw::Backend, base: &Base, findings: &mut Findings<
     }
 }
 
-fn provider_settings(path: &str, raw: &raw::Backend, findings: &mut Findings<'_>) -> ProviderSettings {
+fn provider_settings(
+    path: &str,
+    raw: &raw::Backend,
+    base: &Base,
+    findings: &mut Findings<'_>,
+) -> ProviderSettings {
     let provider = provider(raw);
     let places = [
         ("surface", raw.surface.is_some(), Provider::Bedrock),
@@ -139,6 +146,7 @@ fn provider_settings(path: &str, raw: &raw::Backend, findings: &mut Findings<'_>
         Provider::Bedrock => ProviderSettings::Bedrock {
             surface: raw.surface.unwrap_or(BedrockSurface::Runtime),
             region: place("region", raw.region.as_deref()),
+            tables: base.tables.clone(),
         },
         Provider::Vertex => ProviderSettings::Vertex {
             project: place("project", raw.project.as_deref()),
@@ -182,10 +190,10 @@ fn own_host(settings: &ProviderSettings) -> String {
     match settings {
         ProviderSettings::Anthropic => "api.anthropic.com".to_owned(),
         ProviderSettings::OpenAi => "api.openai.com".to_owned(),
-        ProviderSettings::Bedrock { surface: BedrockSurface::Runtime, region } => {
+        ProviderSettings::Bedrock { surface: BedrockSurface::Runtime, region, .. } => {
             format!("bedrock-runtime.{region}.amazonaws.com")
         }
-        ProviderSettings::Bedrock { surface: BedrockSurface::Mantle, region } => {
+        ProviderSettings::Bedrock { surface: BedrockSurface::Mantle, region, .. } => {
             format!("bedrock-mantle.{region}.api.aws")
         }
         ProviderSettings::Vertex { location, .. } if location == "global" => {

@@ -1,5 +1,7 @@
 //! Backends, their limit groups and their keys.
 
+use std::sync::Arc;
+
 use headgate_providers::Secret;
 use serde::{Deserialize, Serialize};
 
@@ -45,6 +47,8 @@ pub enum ProviderSettings {
         surface: BedrockSurface,
         /// AWS region.
         region: String,
+        /// Beta flags and versions by model.
+        tables: Arc<BedrockTables>,
     },
     /// Google Vertex AI.
     Vertex {
@@ -55,6 +59,17 @@ pub enum ProviderSettings {
     },
     /// Chat Completions, or a server that speaks it.
     OpenAi,
+}
+
+/// What Bedrock knows (`providers.bedrock`).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct BedrockTables {
+    /// Beta flags that pass; others are dropped.
+    pub betas: Vec<String>,
+    /// A flag, and what Bedrock calls it.
+    pub beta_aliases: Vec<(String, String)>,
+    /// Patterns of Bedrock's model names that take the version `2026-10-21`.
+    pub version_2026_models: Vec<String>,
 }
 
 /// Which of Bedrock's APIs is spoken.

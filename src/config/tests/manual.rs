@@ -27,6 +27,8 @@ fn options() -> BTreeSet<String> {
         known_options::<raw::Queue>(),
         known_options::<crate::config::checked::Log>(),
         known_options::<raw::Providers>(),
+        known_options::<raw::Bedrock>(),
+        known_options::<raw::BetaAlias>(),
         known_options::<raw::Backend>(),
         known_options::<raw::LimitGroup>(),
         known_options::<raw::GroupLimit>(),

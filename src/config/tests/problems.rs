@@ -332,3 +332,27 @@ routes:
         assert!(warnings.iter().any(|warning| warning == text), "{text}: {warnings:#?}");
     }
 }
+
+#[test]
+fn bedrock_s_tables_must_make_sense() {
+    let of_tables = |options: &str| problems(&format!("providers: {{ bedrock: {{ {options} }} }}"));
+    let at = "providers.bedrock";
+    let name = "is not a beta flag, expected letters, digits and - _ .";
+    assert_eq!(
+        of_tables("betas: [ tool-search-tool-2025-10-19, 'a,b' ]"),
+        [format!("{at}.betas[1]: {name}")]
+    );
+    assert_eq!(
+        of_tables("betas: [ b ], beta_aliases: [ { from: a, to: b }, { from: a, to: c } ]"),
+        [
+            format!("{at}.beta_aliases[1].to: is not in providers.bedrock.betas, so it would be dropped"),
+            format!("{at}.beta_aliases[1].from: is there twice, expected one name for it"),
+        ]
+    );
+    assert_eq!(
+        of_tables("version_2026_models: [ ' ' ]"),
+        [format!(
+            "{at}.version_2026_models[0]: is empty, expected a model's name with * for any run of characters"
+        )]
+    );
+}

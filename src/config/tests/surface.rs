@@ -109,8 +109,14 @@ fn the_whole_documented_configuration_loads() {
     let of_keys: Vec<&str> = anthropic.keys.iter().map(|key| key.limit_group.as_str()).collect();
     assert_eq!(of_keys, ["org-a", "org-b", "org-c-1"]);
 
-    let region = "us-east-1".to_owned();
-    assert_eq!(bedrock.provider, ProviderSettings::Bedrock { surface: BedrockSurface::Runtime, region });
+    let ProviderSettings::Bedrock { surface: BedrockSurface::Runtime, region, tables } = &bedrock.provider
+    else {
+        panic!("the runtime of Bedrock")
+    };
+    assert_eq!(region, "us-east-1");
+    assert!(tables.betas.iter().any(|flag| flag == "context-1m-2025-08-07"));
+    assert_eq!(tables.beta_aliases[0].1, "tool-search-tool-2025-10-19");
+    assert!(tables.version_2026_models.iter().any(|pattern| pattern == "*anthropic.claude-opus-5*"));
     assert!(matches!(bedrock.keys[0].credential, Credential::Aws { session_token: None, .. }));
     assert!(matches!(bedrock.keys[1].credential, Credential::Secret(_)));
     assert!(matches!(bedrock.keys[2].credential, Credential::Chain));
@@ -155,12 +161,23 @@ backends:
 }
 
 #[test]
+fn bedrock_s_tables_are_replaced_as_a_whole() {
+    let yaml = "
+providers: { bedrock: { betas: [ b-1 ], beta_aliases: [ { from: a-1, to: b-1 } ], version_2026_models: [] } }
+backends: [ { name: b, provider: bedrock, region: r } ]
+";
+    let settings = Deployment::of(yaml).settings();
+    let ProviderSettings::Bedrock { tables, .. } = &settings.backends[0].provider else { panic!("Bedrock") };
+    assert_eq!((tables.betas.as_slice(), tables.version_2026_models.len()), (&["b-1".to_owned()][..], 0));
+    assert_eq!(tables.beta_aliases, [("a-1".to_owned(), "b-1".to_owned())]);
+    assert_eq!(settings.backends[0].deadlines.idle, Duration::from_millis(600_000));
+}
+
+#[test]
 fn parts_that_are_not_built_yet_are_said_once() {
     let warnings = whole().settings().warnings;
     assert_eq!(warnings.iter().filter(|text| text.contains("fallback models are not tried yet")).count(), 1);
-    assert!(
-        warnings.contains(&"backends[].provider=bedrock: Bedrock backends are not served yet".to_owned())
-    );
+    assert!(warnings.contains(&"backends[].provider=vertex: Vertex backends are not served yet".to_owned()));
     assert!(!warnings.iter().any(|text| text.contains("read on after")));
 }
 

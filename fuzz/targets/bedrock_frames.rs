@@ -1,0 +1,7 @@
+//! Feeds the body of this name in `providers/tests/fuzz` with inputs of libFuzzer's making.
+#![no_main]
+
+#[path = "../../providers/tests/fuzz/bedrock_frames.rs"]
+mod body;
+
+libfuzzer_sys::fuzz_target!(|input: &[u8]| body::check(input));

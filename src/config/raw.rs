@@ -24,6 +24,7 @@ pub struct Raw {
     pub relay: Relay,
     pub deadlines: Deadlines,
     pub park: Park,
+    pub credentials: Credentials,
     pub breaker: Breaker,
     pub budget: Budget,
     pub queue: Queue,
@@ -146,6 +147,17 @@ pub struct Park {
     pub missing_model_ms: Option<u64>,
     pub overloaded_ms: Option<u64>,
     pub not_ready_ms: Option<u64>,
+}
+
+/// `credentials`.
+#[derive(Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Credentials {
+    pub refresh_ahead_ms: u64,
+    pub timeout_ms: u64,
+    pub retry_first_ms: u64,
+    pub retry_max_ms: u64,
+    pub revoked_ms: u64,
 }
 
 /// `breaker`.

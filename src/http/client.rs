@@ -20,9 +20,10 @@ use bytes::Bytes;
 use futures_util::Stream as _;
 use headgate_providers::{Fault, FaultKind, Headers, Method, WireHead, WireRequest};
 
-use super::connector::{Dial, DialError};
+use super::connector::Dial;
 use super::wire_io::{Broken, WireIo};
 use crate::config::checked::Backend;
+use crate::dial::DialError;
 use crate::gateway::Gateway;
 use crate::transport::{Body, Transport};
 

@@ -6,6 +6,7 @@ use headgate_providers::Secret;
 use serde::{Deserialize, Serialize};
 
 use super::{Deadlines, ModelPattern, Park};
+use crate::config::Environment;
 
 /// One provider at one place.
 #[derive(Clone, Debug)]
@@ -193,10 +194,10 @@ pub enum Credential {
         /// Session token of temporary keys.
         session_token: Option<Secret>,
     },
-    /// A Google service account or authorized user, JSON as read.
+    /// A Google credential file (service account, authorized user, external account), JSON as read.
     ServiceAccount(Secret),
-    /// The platform's own chain (profile, container, instance, workload identity).
-    Chain,
+    /// The platform's own chain (profile, container, instance, workload identity), with the variables that steer it.
+    Chain(Environment),
     /// Nothing: `auth: none`.
     None,
 }

@@ -105,9 +105,10 @@ fn without_a_file_backends_come_from_the_usual_variables() {
         .iter()
         .map(|key| match &key.credential {
             Credential::Secret(secret) => secret.expose(),
-            Credential::Aws { .. } | Credential::ServiceAccount(_) | Credential::Chain | Credential::None => {
-                ""
-            }
+            Credential::Aws { .. }
+            | Credential::ServiceAccount(_)
+            | Credential::Chain(_)
+            | Credential::None => "",
         })
         .collect();
     assert_eq!(secrets, ["one", "two", "three"]);

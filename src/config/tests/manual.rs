@@ -22,6 +22,7 @@ fn options() -> BTreeSet<String> {
         known_options::<raw::Relay>(),
         known_options::<raw::Deadlines>(),
         known_options::<raw::Park>(),
+        known_options::<raw::Credentials>(),
         known_options::<raw::Breaker>(),
         known_options::<raw::Budget>(),
         known_options::<raw::Queue>(),

@@ -119,7 +119,7 @@ fn the_whole_documented_configuration_loads() {
     assert!(tables.version_2026_models.iter().any(|pattern| pattern == "*anthropic.claude-opus-5*"));
     assert!(matches!(bedrock.keys[0].credential, Credential::Aws { session_token: None, .. }));
     assert!(matches!(bedrock.keys[1].credential, Credential::Secret(_)));
-    assert!(matches!(bedrock.keys[2].credential, Credential::Chain));
+    assert!(matches!(bedrock.keys[2].credential, Credential::Chain(_)));
     assert!(
         matches!(&vertex.keys[0].credential, Credential::ServiceAccount(json) if json.expose() == SERVICE_ACCOUNT)
     );

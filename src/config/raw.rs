@@ -196,7 +196,7 @@ pub struct Queue {
 pub struct Providers {
     pub anthropic: ProviderDefaults,
     pub bedrock: Bedrock,
-    pub vertex: ProviderDefaults,
+    pub vertex: Vertex,
     pub openai: ProviderDefaults,
 }
 
@@ -220,6 +220,18 @@ pub struct Bedrock {
     pub park: Park,
     pub betas: Vec<String>,
     pub beta_aliases: Vec<BetaAlias>,
+    pub version_2026_models: Vec<String>,
+}
+
+/// `providers.vertex`.
+#[derive(Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Vertex {
+    #[serde(default)]
+    pub deadlines: Deadlines,
+    #[serde(default)]
+    pub park: Park,
+    pub betas: Vec<String>,
     pub version_2026_models: Vec<String>,
 }
 

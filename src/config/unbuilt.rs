@@ -2,7 +2,6 @@
 
 /// Where the part is configured (list positions left out; `=value` for one value of an option), and what to say once.
 pub const PARTS: &[(&str, &str)] = &[
-    ("backends[].provider=vertex", "Vertex backends are not served yet"),
     ("backends[].provider=openai", "OpenAI backends are not served yet"),
     ("backends[].drain_on_disconnect=true", "streams are not yet read on after their caller left"),
     ("backends[].limit_groups[].limits", "limits of groups are not mirrored yet"),

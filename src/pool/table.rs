@@ -10,6 +10,7 @@ use std::time::Duration;
 use headgate_providers::Provider;
 use headgate_providers::anthropic::Anthropic;
 use headgate_providers::bedrock::{Bedrock, Surface, Tables};
+use headgate_providers::vertex::{self, Vertex};
 use sha2::{Digest as _, Sha256};
 
 use super::breaker::Breaker;
@@ -238,7 +239,11 @@ fn provider(settings: &ProviderSettings) -> Option<Arc<dyn Provider>> {
             let tables = Tables::new(betas, aliases, &tables.version_2026_models);
             Some(Arc::new(Bedrock::new(surface, region.clone(), tables)))
         }
-        ProviderSettings::Vertex { .. } | ProviderSettings::OpenAi => None,
+        ProviderSettings::Vertex { project, location, tables } => {
+            let tables = vertex::Tables::new(tables.betas.clone(), &tables.version_2026_models);
+            Some(Arc::new(Vertex::new(project.clone(), location.clone(), tables)))
+        }
+        ProviderSettings::OpenAi => None,
     }
 }
 

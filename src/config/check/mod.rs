@@ -4,12 +4,12 @@
 //! because settings with any problem are thrown away.
 
 mod backends;
-mod bedrock;
 mod keys;
 mod pem;
 mod routes;
 mod sections;
 mod server;
+mod tables;
 mod tenants;
 mod url;
 

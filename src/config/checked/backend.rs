@@ -57,6 +57,8 @@ pub enum ProviderSettings {
         project: String,
         /// Region, multi-region or `global`.
         location: String,
+        /// Beta flags and versions by model.
+        tables: Arc<VertexTables>,
     },
     /// Chat Completions, or a server that speaks it.
     OpenAi,
@@ -70,6 +72,15 @@ pub struct BedrockTables {
     /// A flag, and what Bedrock calls it.
     pub beta_aliases: Vec<(String, String)>,
     /// Patterns of Bedrock's model names that take the version `2026-10-21`.
+    pub version_2026_models: Vec<String>,
+}
+
+/// What Vertex AI knows (`providers.vertex`).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct VertexTables {
+    /// Beta flags that pass; others are dropped.
+    pub betas: Vec<String>,
+    /// Patterns of Vertex's model names that take the version `2026-10-21`.
     pub version_2026_models: Vec<String>,
 }
 

@@ -29,6 +29,7 @@ fn options() -> BTreeSet<String> {
         known_options::<crate::config::checked::Log>(),
         known_options::<raw::Providers>(),
         known_options::<raw::Bedrock>(),
+        known_options::<raw::Vertex>(),
         known_options::<raw::BetaAlias>(),
         known_options::<raw::Backend>(),
         known_options::<raw::LimitGroup>(),

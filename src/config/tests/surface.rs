@@ -177,7 +177,7 @@ backends: [ { name: b, provider: bedrock, region: r } ]
 fn parts_that_are_not_built_yet_are_said_once() {
     let warnings = whole().settings().warnings;
     assert_eq!(warnings.iter().filter(|text| text.contains("fallback models are not tried yet")).count(), 1);
-    assert!(warnings.contains(&"backends[].provider=vertex: Vertex backends are not served yet".to_owned()));
+    assert!(warnings.contains(&"backends[].provider=openai: OpenAI backends are not served yet".to_owned()));
     assert!(!warnings.iter().any(|text| text.contains("read on after")));
 }
 

@@ -15,6 +15,7 @@ mod bedrock;
 mod bounds;
 mod choice;
 mod clocks;
+mod credentials;
 mod endings;
 mod parking;
 mod poisoned;

@@ -51,7 +51,7 @@ fn key_pair(pem: &Secret) -> Result<RsaKeyPair, Refusal> {
     let pair = match &key {
         PrivateKeyDer::Pkcs8(der) => RsaKeyPair::from_pkcs8(der.secret_pkcs8_der()),
         PrivateKeyDer::Pkcs1(der) => RsaKeyPair::from_der(der.secret_pkcs1_der()),
-        _ => return Err(unusable("is no RSA key")),
+        PrivateKeyDer::Sec1(_) | _ => return Err(unusable("is no RSA key")),
     };
     pair.map_err(|error| unusable(&format!("is refused: {error}")))
 }

@@ -2,7 +2,7 @@
 //!
 //! Up to the first content frame everything can still be undone, so every failure in here is a [`Fault`] that the caller of
 //! the gateway never sees. A reused idle connection that was already closed blames nobody and is tried once more, on a fresh
-//! one, within the same attempt.
+//! one, within the same attempt; so is a short-lived credential that upstream refused, once, with a fresh one.
 
 use std::cell::Cell;
 use std::future::poll_fn;
@@ -12,12 +12,13 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use headgate_providers::{
-    Bounds, Decoder, Encode, Fault, FaultKind, Frame, Mark, Operation, WireHead, WireRequest,
+    Bounds, Decoder, Encode, Fault, FaultKind, Frame, Mark, Operation, Secret, WireHead, WireRequest,
 };
 use tokio::time::Sleep;
 
 use crate::call::Call;
 use crate::clock::{Clock, Moment};
+use crate::credentials::Held;
 use crate::pool::Lease;
 use crate::transport::{Body, Transport};
 
@@ -77,15 +78,7 @@ impl<T: Transport> Attempt<'_, T> {
         let until = (self.clock.now() + limit).min(self.call.deadline);
         let mut timer = Box::pin(self.clock.sleep_until(until));
 
-        let (head, mut body) = {
-            let opened = std::pin::pin!(self.open(lease));
-            within(timer.as_mut(), late, opened).await?
-        };
-        if !(200..300).contains(&head.status) {
-            let answer = self.error_body(timer.as_mut(), &mut body).await;
-            let provider = provider(lease)?;
-            return Err(provider.fault(&head, &answer, self.clock.wall()));
-        }
+        let (head, mut body) = self.accepted(lease, timer.as_mut(), late, until).await?;
         let mut decoder = provider(lease)?.decoder(&self.call.request, &head, self.bounds)?;
         if streams {
             self.held_since.set(Some(self.clock.now()));
@@ -98,26 +91,64 @@ impl<T: Transport> Attempt<'_, T> {
         Ok(Answered { head, frames, rest, committed_at: self.clock.now() })
     }
 
-    fn encode(&self, lease: &Lease) -> Result<WireRequest, Fault> {
+    /// Sends until upstream's answer is 2xx: again only where it refused a credential that a refresh may have made good.
+    async fn accepted(
+        &self,
+        lease: &Lease,
+        mut timer: Pin<&mut Sleep>,
+        late: FaultKind,
+        until: Moment,
+    ) -> Result<(WireHead, T::Body), Fault> {
+        let holder = &lease.candidate().seat.credential;
+        let mut refused = false;
+        loop {
+            let held = holder.obtain(until).await?;
+            let (head, mut body) = {
+                let opened = std::pin::pin!(self.open(lease, &held));
+                within(timer.as_mut(), late, opened).await?
+            };
+            if (200..300).contains(&head.status) {
+                return Ok((head, body));
+            }
+            let answer = self.error_body(timer.as_mut(), &mut body).await;
+            let fault = provider(lease)?.fault(&head, &answer, self.clock.wall());
+            if refused || fault.kind != FaultKind::KeyRefused || !holder.refuse(&held) {
+                return Err(fault);
+            }
+            refused = true;
+            tracing::debug!(key = %lease.candidate().seat.id.name, "the credential was refused; trying a fresh one");
+        }
+    }
+
+    fn encode(&self, lease: &Lease, held: &Held) -> Result<WireRequest, Fault> {
         let candidate = lease.candidate();
         let upstream = &candidate.upstream.settings;
+        // What goes with the credential, but for what is configured.
+        let with_lines: Vec<(String, Secret)>;
+        let extra_headers = if held.lines.is_empty() {
+            &upstream.headers
+        } else {
+            let own = |(name, _): &&(String, Secret)| upstream.headers.iter().all(|(other, _)| other != name);
+            with_lines = upstream.headers.iter().chain(held.lines.iter().filter(own)).cloned().collect();
+            &with_lines
+        };
         provider(lease)?.encode(&Encode {
             request: &self.call.request,
             model: &candidate.upstream_model,
-            credential: &candidate.seat.credential,
+            credential: &held.credential,
             authority: &candidate.upstream.authority,
             base_path: &upstream.base_url.path,
-            extra_headers: &upstream.headers,
+            extra_headers,
             wall: self.clock.wall(),
         })
     }
 
-    async fn open(&self, lease: &Lease) -> Result<(WireHead, T::Body), Fault> {
+    async fn open(&self, lease: &Lease, held: &Held) -> Result<(WireHead, T::Body), Fault> {
         let backend = &lease.candidate().upstream.settings;
-        match self.transport.send(backend, self.encode(lease)?, false).await {
+        match self.transport.send(backend, self.encode(lease, held)?, false).await {
             Err(fault) if fault.kind == FaultKind::StaleConnection => {
                 tracing::debug!(backend = %backend.name, "an idle connection was closed; trying a fresh one");
-                self.transport.send(backend, self.encode(lease)?, true).await
+                self.transport.send(backend, self.encode(lease, held)?, true).await
             }
             other => other,
         }

@@ -10,6 +10,7 @@ use crate::auth::Auth;
 use crate::chance::Chance;
 use crate::clock::Clock;
 use crate::config::checked::Settings;
+use crate::credentials::Credentials;
 use crate::drain::Drain;
 use crate::metrics::Metrics;
 use crate::pool::Pool;
@@ -56,10 +57,24 @@ impl Gateway {
     /// # Errors
     /// An instrument that cannot be registered: a mistake in [`crate::metrics`].
     pub fn new(settings: Settings, clock: Clock, chance: Chance) -> Result<Self, prometheus::Error> {
+        let credentials = Credentials::machine(clock, settings.credentials.clone());
+        Self::with_credentials(settings, clock, chance, credentials)
+    }
+
+    /// The same with credentials from elsewhere.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub fn with_credentials(
+        settings: Settings,
+        clock: Clock,
+        chance: Chance,
+        credentials: Credentials,
+    ) -> Result<Self, prometheus::Error> {
         let settings = Arc::new(settings);
         let gateway = Self {
             clock,
-            pool: Pool::new(settings.clone(), clock, chance),
+            pool: Pool::with_credentials(settings.clone(), clock, chance, credentials),
             auth: Auth::new(&settings),
             metrics: Metrics::new()?,
             retry_budget: RetryBudget::default(),

@@ -196,6 +196,8 @@ pub enum Source {
     ResetHeader,
     /// A date in the error's message.
     Message,
+    /// Our own source of short-lived credentials: when it is asked again.
+    Credential,
     /// The rule for a limit whose date is not stated (the 1st of next month UTC, the next day).
     Calendar,
 }
@@ -209,6 +211,7 @@ impl Source {
             Self::RetryAfter => "retry-after",
             Self::ResetHeader => "reset-header",
             Self::Message => "message",
+            Self::Credential => "credential",
             Self::Calendar => "calendar",
         }
     }

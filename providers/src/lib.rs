@@ -16,6 +16,7 @@ mod pass;
 pub mod request;
 mod secret;
 mod splice;
+pub mod vertex;
 pub mod wire;
 
 use std::time::SystemTime;
@@ -29,6 +30,7 @@ pub use frame::{Decoder, Frame, Mark, Usage};
 pub use pass::{forwards, reply_header_passes};
 pub use request::{MessagesRequest, Operation, Outline, Prefix, ScanError, scan, scan_with_prefix};
 pub use secret::Secret;
+pub use vertex::Vertex;
 pub use wire::{Headers, Method, Name, WireHead, WireRequest};
 
 /// What a request carries upstream to prove who asks.

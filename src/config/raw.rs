@@ -24,6 +24,7 @@ pub struct Raw {
     pub relay: Relay,
     pub deadlines: Deadlines,
     pub park: Park,
+    pub credentials: Credentials,
     pub breaker: Breaker,
     pub budget: Budget,
     pub queue: Queue,
@@ -150,6 +151,17 @@ pub struct Park {
     pub not_ready_ms: Option<u64>,
 }
 
+/// `credentials`.
+#[derive(Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Credentials {
+    pub refresh_ahead_ms: u64,
+    pub timeout_ms: u64,
+    pub retry_first_ms: u64,
+    pub retry_max_ms: u64,
+    pub revoked_ms: u64,
+}
+
 /// `breaker`.
 #[derive(Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
@@ -186,7 +198,7 @@ pub struct Queue {
 pub struct Providers {
     pub anthropic: ProviderDefaults,
     pub bedrock: Bedrock,
-    pub vertex: ProviderDefaults,
+    pub vertex: Vertex,
     pub openai: ProviderDefaults,
 }
 
@@ -210,6 +222,18 @@ pub struct Bedrock {
     pub park: Park,
     pub betas: Vec<String>,
     pub beta_aliases: Vec<BetaAlias>,
+    pub version_2026_models: Vec<String>,
+}
+
+/// `providers.vertex`.
+#[derive(Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Vertex {
+    #[serde(default)]
+    pub deadlines: Deadlines,
+    #[serde(default)]
+    pub park: Park,
+    pub betas: Vec<String>,
     pub version_2026_models: Vec<String>,
 }
 

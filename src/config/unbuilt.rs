@@ -2,7 +2,6 @@
 
 /// Where the part is configured (list positions left out; `=value` for one value of an option), and what to say once.
 pub const PARTS: &[(&str, &str)] = &[
-    ("backends[].provider=vertex", "Vertex backends are not served yet"),
     ("backends[].provider=openai", "OpenAI backends are not served yet"),
     ("backends[].limit_groups[].limits", "limits of groups are not mirrored yet"),
     ("backends[].limit_groups[].usd_per_day", "ceilings in US dollars are not kept yet"),

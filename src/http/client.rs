@@ -20,10 +20,11 @@ use bytes::{Bytes, BytesMut};
 use futures_util::Stream as _;
 use headgate_providers::{Fault, FaultKind, Headers, Method, WireHead, WireRequest};
 
-use super::connector::{Dial, DialError};
+use super::connector::Dial;
 use super::names;
 use super::wire_io::{Broken, WireIo};
 use crate::config::checked::Backend;
+use crate::dial::DialError;
 use crate::gateway::Gateway;
 use crate::transport::{Body, Transport};
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use headgate_providers::{Blame, Fault, FaultKind};
+use headgate_providers::{Blame, Fault, FaultKind, Source};
 
 use super::Shared;
 use super::breaker::Witness;
@@ -150,7 +150,9 @@ impl Lease {
         let times = &self.candidate().upstream.settings.park;
         let (index, sentence) = match fault.blame() {
             Blame::Key if fault.model_only => (Scope::KeyClass as usize, key_fault(times)),
-            Blame::Key => (Scope::Key as usize, key_fault(times)),
+            Blame::Key => {
+                (Scope::Key as usize, without_credential(fault).unwrap_or_else(|| key_fault(times)))
+            }
             Blame::Group => (Scope::Group as usize, quota(fault, times)),
             Blame::GroupClass => (Scope::GroupClass as usize, rate_limit(fault, times)),
             Blame::Capacity => (Scope::GroupClass as usize, capacity(fault, times)),
@@ -202,6 +204,12 @@ fn parks(candidate: &Candidate) -> impl Iterator<Item = &Arc<Park>> {
 
 fn key_fault(times: &checked::Park) -> Sentence {
     Sentence::Backoff { first: times.key_fault_first, factor: 4, max: times.key_fault_max }
+}
+
+/// A key whose credential cannot be refreshed rests until that is tried again: upstream has not refused it.
+fn without_credential(fault: &Fault) -> Option<Sentence> {
+    let stated = fault.stated.filter(|stated| stated.source == Source::Credential)?;
+    Some(Sentence::Stated { after: stated.after, buffer: Duration::ZERO })
 }
 
 fn rate_limit(fault: &Fault, times: &checked::Park) -> Sentence {

@@ -20,6 +20,7 @@ use arc_swap::{ArcSwap, Guard};
 use crate::chance::Chance;
 use crate::clock::{Clock, Moment};
 use crate::config::checked::{self, Settings};
+use crate::credentials::Credentials;
 
 pub use choose::{Avoid, Cause, Shortage};
 pub use lease::{Deferred, Lease};
@@ -54,6 +55,7 @@ pub struct Pool {
     clock: Clock,
     shared: Arc<Shared>,
     states: States,
+    credentials: Credentials,
     table: ArcSwap<Table>,
 }
 
@@ -61,17 +63,30 @@ impl Pool {
     /// A pool over `settings`.
     #[must_use]
     pub fn new(settings: Arc<Settings>, clock: Clock, chance: Chance) -> Self {
+        let credentials = Credentials::machine(clock, settings.credentials.clone());
+        Self::with_credentials(settings, clock, chance, credentials)
+    }
+
+    /// The same with credentials from elsewhere.
+    #[must_use]
+    pub fn with_credentials(
+        settings: Arc<Settings>,
+        clock: Clock,
+        chance: Chance,
+        credentials: Credentials,
+    ) -> Self {
         let states = States::default();
         let breaker = ArcSwap::from_pointee(settings.breaker.clone());
-        let table = Table::build(settings, &states);
+        let table = Table::build(settings, &states, &credentials);
         let shared = Arc::new(Shared { chance, waiting: Arc::default(), breaker, uses: Mutex::new(0) });
-        Self { clock, shared, states, table: ArcSwap::new(table) }
+        Self { clock, shared, states, credentials, table: ArcSwap::new(table) }
     }
 
     /// Swaps the settings; state is kept by id.
     pub fn reload(&self, settings: Arc<Settings>) {
         self.shared.breaker.store(Arc::new(settings.breaker.clone()));
-        self.table.store(Table::build(settings, &self.states));
+        self.credentials.reload(settings.credentials.clone());
+        self.table.store(Table::build(settings, &self.states, &self.credentials));
         self.shared.changed();
     }
 

@@ -7,9 +7,10 @@ use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
+use headgate_providers::Provider;
 use headgate_providers::anthropic::Anthropic;
 use headgate_providers::bedrock::{Bedrock, Surface, Tables};
-use headgate_providers::{AwsKeys, Credential as WireCredential, Provider};
+use headgate_providers::vertex::{self, Vertex};
 use sha2::{Digest as _, Sha256};
 
 use super::breaker::Breaker;
@@ -17,9 +18,9 @@ use super::class::model_class;
 use super::health::{BackendState, Group, Health, KeyId, States};
 use super::park::Park;
 use crate::config::checked::{
-    AuthScheme, Backend, BedrockSurface, Credential, Key, ModelPattern, ProviderSettings, Route, Settings,
-    Target,
+    Backend, BedrockSurface, Credential, Key, ModelPattern, ProviderSettings, Route, Settings, Target,
 };
+use crate::credentials::{Credentials, Holder};
 
 /// Most models with a remembered plan; beyond it plans are made anew each time.
 const MAX_PLANS: usize = 1024;
@@ -47,7 +48,7 @@ pub struct Seat {
     /// The group's name.
     pub group_name: String,
     /// What it presents.
-    pub credential: WireCredential,
+    pub credential: Holder,
     /// Its state.
     pub health: Arc<Health>,
     /// Its group's state.
@@ -117,9 +118,12 @@ pub struct Table {
 impl Table {
     /// Builds the snapshot, finding live state by id and forgetting state that nothing names.
     #[must_use]
-    pub fn build(settings: Arc<Settings>, states: &States) -> Arc<Self> {
-        let upstreams: Vec<Arc<Upstream>> =
-            settings.backends.iter().map(|backend| Arc::new(upstream(backend, states))).collect();
+    pub fn build(settings: Arc<Settings>, states: &States, credentials: &Credentials) -> Arc<Self> {
+        let upstreams: Vec<Arc<Upstream>> = settings
+            .backends
+            .iter()
+            .map(|backend| Arc::new(upstream(backend, states, credentials)))
+            .collect();
         let keys: Vec<KeyId> =
             upstreams.iter().flat_map(|up| up.keys.iter().map(|seat| seat.id.clone())).collect();
         let groups: Vec<(String, String)> = upstreams
@@ -128,6 +132,7 @@ impl Table {
             .collect();
         let backends: Vec<&str> = upstreams.iter().map(|up| up.settings.name.as_str()).collect();
         states.retain(&keys, &groups, &backends);
+        credentials.retain(&keys);
         Arc::new(Self { settings, upstreams, plans: RwLock::default(), number: states.next_snapshot() })
     }
 
@@ -223,13 +228,13 @@ impl Table {
     }
 }
 
-fn upstream(backend: &Arc<Backend>, states: &States) -> Upstream {
+fn upstream(backend: &Arc<Backend>, states: &States, credentials: &Credentials) -> Upstream {
     let provider = provider(&backend.provider);
     let seat = |key: &Key| {
         let id = KeyId { name: key.name.clone(), generation: generation(&key.credential) };
         let health = states.key(&id);
         let group = states.group(&backend.name, &key.limit_group);
-        let credential = wire_credential(backend.auth, &key.credential);
+        let credential = credentials.holder(&id, backend, &key.credential);
         let (weight, group_name) = (key.weight, key.limit_group.clone());
         Arc::new(Seat { id, weight, group_name, credential, health, group })
     };
@@ -251,23 +256,11 @@ fn provider(settings: &ProviderSettings) -> Option<Arc<dyn Provider>> {
             let tables = Tables::new(betas, aliases, &tables.version_2026_models);
             Some(Arc::new(Bedrock::new(surface, region.clone(), tables)))
         }
-        ProviderSettings::Vertex { .. } | ProviderSettings::OpenAi => None,
-    }
-}
-
-fn wire_credential(auth: AuthScheme, credential: &Credential) -> WireCredential {
-    match (auth, credential) {
-        (AuthScheme::XApiKey, Credential::Secret(secret)) => WireCredential::ApiKey(secret.clone()),
-        (AuthScheme::Bearer, Credential::Secret(secret)) => WireCredential::Bearer(secret.clone()),
-        (AuthScheme::None, _) => WireCredential::None,
-        (_, Credential::Aws { access_key_id, secret_access_key, session_token }) => {
-            WireCredential::Aws(AwsKeys {
-                access_key_id: access_key_id.clone(),
-                secret_access_key: secret_access_key.clone(),
-                session_token: session_token.clone(),
-            })
+        ProviderSettings::Vertex { project, location, tables } => {
+            let tables = vertex::Tables::new(tables.betas.clone(), &tables.version_2026_models);
+            Some(Arc::new(Vertex::new(project.clone(), location.clone(), tables)))
         }
-        (_, Credential::ServiceAccount(_) | Credential::Chain | Credential::None) => WireCredential::None,
+        ProviderSettings::OpenAi => None,
     }
 }
 
@@ -283,7 +276,7 @@ fn generation(credential: &Credential) -> u64 {
             hash.update([0]);
             hash.update(session_token.as_ref().map_or("", |token| token.expose()));
         }
-        Credential::Chain | Credential::None => {}
+        Credential::Chain(_) | Credential::None => {}
     }
     let digest = hash.finalize();
     digest.iter().take(8).fold(0, |number, byte| number << 8 | u64::from(*byte))

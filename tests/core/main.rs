@@ -16,6 +16,7 @@ mod bounds;
 mod breakers;
 mod choice;
 mod clocks;
+mod credentials;
 mod endings;
 mod parking;
 mod poisoned;

@@ -9,5 +9,5 @@ mod world;
 
 pub use answer::{Answer, delta, error_event, ping, recorded, split, sse, whole};
 pub use log::{Line, Log};
-pub use wire::Sent;
+pub use wire::{Sent, Wire};
 pub use world::{Answered, Ask, Told, World, backend, backends, key_groups, settings};

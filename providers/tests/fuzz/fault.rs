@@ -9,9 +9,19 @@ use serde_json::Value;
 /// The longest stated wait that is believed.
 const LONGEST: Duration = Duration::from_secs(400 * 24 * 3600);
 
-/// The promises, for an answer written as its status, header lines (`name: value`), an empty line and the body; any bytes are
-/// taken for one.
+/// The promises, for an answer as [`read`] takes it.
 pub fn check(input: &[u8]) {
+    let (head, body) = read(input);
+    for wall in WALLS {
+        classified(&head, &body, SystemTime::UNIX_EPOCH + Duration::from_secs(wall));
+    }
+}
+
+/// 2026-11-21T12:00:00Z, and the two ends of what a clock may say.
+pub const WALLS: [u64; 3] = [1_795_262_400, 0, 200_000_000_000];
+
+/// An answer written as its status, header lines (`name: value`), an empty line and the body; any bytes are taken for one.
+pub fn read(input: &[u8]) -> (WireHead, Bytes) {
     let (head, body) = halves(input);
     let mut lines = head.split(|&byte| byte == b'\n');
     let status = lines.next().and_then(|line| std::str::from_utf8(line).ok()?.parse().ok()).unwrap_or(429);
@@ -22,11 +32,7 @@ pub fn check(input: &[u8]) {
         let value = line.get(colon + 1..).unwrap_or_default().trim_ascii();
         headers.push(name, Bytes::copy_from_slice(value));
     }
-    let (head, body) = (WireHead { status, headers }, Bytes::copy_from_slice(body));
-    // 2026-11-21T12:00:00Z, and the two ends of what a clock may say.
-    for seconds in [1_795_262_400, 0, 200_000_000_000] {
-        classified(&head, &body, SystemTime::UNIX_EPOCH + Duration::from_secs(seconds));
-    }
+    (WireHead { status, headers }, Bytes::copy_from_slice(body))
 }
 
 fn classified(head: &WireHead, body: &Bytes, wall: SystemTime) {

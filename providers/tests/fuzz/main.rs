@@ -11,6 +11,7 @@ mod bedrock_frames;
 mod fault;
 mod request_scan;
 mod sse;
+mod vertex_fault;
 
 /// The files of a folder of this package whose names end so, in order.
 fn files(folder: &str, ending: &str) -> Vec<Vec<u8>> {
@@ -79,4 +80,9 @@ fn any_error_answer_is_classified_within_bounds() {
 #[test]
 fn any_error_answer_of_bedrock_is_classified_and_told_in_an_envelope() {
     around(table("bedrock"), bedrock_fault::check);
+}
+
+#[test]
+fn any_error_answer_of_vertex_is_told_as_an_envelope() {
+    around(table("vertex"), vertex_fault::check);
 }

@@ -6,9 +6,10 @@ use std::sync::Arc;
 use headgate_providers::Secret;
 
 use super::findings::Findings;
-use super::{bedrock, keys, pem, sections, url};
+use super::{keys, pem, sections, tables, url};
 use crate::config::checked::{
     AuthScheme, Backend, BaseUrl, BedrockSurface, BedrockTables, Deadlines, Park, ProviderSettings, Proxy,
+    VertexTables,
 };
 use crate::config::raw::{self, Provider};
 use crate::config::reference::Reference;
@@ -19,7 +20,8 @@ pub struct Base {
     bedrock: (Deadlines, Park),
     vertex: (Deadlines, Park),
     openai: (Deadlines, Park),
-    tables: Arc<BedrockTables>,
+    bedrock_tables: Arc<BedrockTables>,
+    vertex_tables: Arc<VertexTables>,
 }
 
 impl Base {
@@ -42,7 +44,8 @@ impl Base {
             bedrock: over("bedrock", (&raw.bedrock.deadlines, &raw.bedrock.park)),
             vertex: over("vertex", (&raw.vertex.deadlines, &raw.vertex.park)),
             openai: over("openai", (&raw.openai.deadlines, &raw.openai.park)),
-            tables: Arc::new(bedrock::tables(&raw.bedrock, findings)),
+            bedrock_tables: Arc::new(tables::bedrock(&raw.bedrock, findings)),
+            vertex_tables: Arc::new(tables::vertex(&raw.vertex, findings)),
         }
     }
 
@@ -146,11 +149,12 @@ fn provider_settings(
         Provider::Bedrock => ProviderSettings::Bedrock {
             surface: raw.surface.unwrap_or(BedrockSurface::Runtime),
             region: place("region", raw.region.as_deref()),
-            tables: base.tables.clone(),
+            tables: base.bedrock_tables.clone(),
         },
         Provider::Vertex => ProviderSettings::Vertex {
             project: place("project", raw.project.as_deref()),
             location: place("location", raw.location.as_deref()),
+            tables: base.vertex_tables.clone(),
         },
     }
 }

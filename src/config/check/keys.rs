@@ -166,7 +166,9 @@ fn credential(
             let secret = findings.document(&path, raw.service_account.as_ref())?;
             pem::service_account(&path, secret, findings).map(Credential::ServiceAccount)
         }
-        (Provider::Bedrock | Provider::Vertex, ["credential_chain"]) => Some(Credential::Chain),
+        (Provider::Bedrock | Provider::Vertex, ["credential_chain"]) => {
+            Some(Credential::Chain(findings.env.clone()))
+        }
         (Provider::Anthropic | Provider::Bedrock | Provider::Vertex | Provider::OpenAi, given) => {
             let text =
                 format!("has {}, a key of {} needs {expected}", given.join(" and "), place.provider.as_str());

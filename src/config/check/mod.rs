@@ -4,12 +4,12 @@
 //! because settings with any problem are thrown away.
 
 mod backends;
-mod bedrock;
 mod keys;
 mod pem;
 mod routes;
 mod sections;
 mod server;
+mod tables;
 mod tenants;
 mod url;
 
@@ -32,6 +32,7 @@ pub fn settings(raw: &Raw, files: &[PathBuf], findings: &mut Findings<'_>) -> Se
     let relay = sections::relay(&raw.relay, findings);
     let deadlines = sections::deadlines("deadlines", &raw.deadlines, &sections::NO_DEADLINES, findings);
     let park = sections::park("park", &raw.park, &sections::NO_PARK, findings);
+    let credentials = sections::credentials(&raw.credentials, findings);
     let breaker = sections::breaker(&raw.breaker, findings);
     let budget = sections::budget(&raw.budget, findings);
     let queue = sections::queue(&raw.queue, findings);
@@ -48,6 +49,7 @@ pub fn settings(raw: &Raw, files: &[PathBuf], findings: &mut Findings<'_>) -> Se
         relay,
         deadlines,
         park,
+        credentials,
         breaker,
         budget,
         queue,

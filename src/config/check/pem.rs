@@ -57,6 +57,8 @@ pub fn service_account(path: &str, secret: Secret, findings: &mut Findings<'_>) 
     let needed: &[&str] = match field("type") {
         Some("service_account") => &["client_email", "private_key"],
         Some("authorized_user") => &["client_id", "client_secret", "refresh_token"],
+        Some("external_account") => &["audience", "subject_token_type", "token_url"],
+        Some("impersonated_service_account") => &["service_account_impersonation_url"],
         _ => {
             let text =
                 "is not a Google credential, expected the JSON of a service_account or an authorized_user";

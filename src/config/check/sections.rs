@@ -150,6 +150,23 @@ pub fn relay(raw: &raw::Relay, findings: &mut Findings<'_>) -> checked::Relay {
     }
 }
 
+/// `credentials`.
+pub fn credentials(raw: &raw::Credentials, findings: &mut Findings<'_>) -> checked::Credentials {
+    findings.within("credentials.refresh_ahead_ms", raw.refresh_ahead_ms, 0..=DAY_MS);
+    findings.within("credentials.timeout_ms", raw.timeout_ms, 1..=DAY_MS);
+    findings.within("credentials.retry_first_ms", raw.retry_first_ms, 1..=DAY_MS);
+    let most = raw.retry_first_ms.clamp(1, DAY_MS)..=DAY_MS;
+    findings.within("credentials.retry_max_ms", raw.retry_max_ms, most);
+    findings.within("credentials.revoked_ms", raw.revoked_ms, 1..=YEAR_MS);
+    checked::Credentials {
+        refresh_ahead: Duration::from_millis(raw.refresh_ahead_ms),
+        timeout: Duration::from_millis(raw.timeout_ms),
+        retry_first: Duration::from_millis(raw.retry_first_ms),
+        retry_max: Duration::from_millis(raw.retry_max_ms),
+        revoked: Duration::from_millis(raw.revoked_ms),
+    }
+}
+
 /// `breaker`.
 pub fn breaker(raw: &raw::Breaker, findings: &mut Findings<'_>) -> checked::Breaker {
     findings.within("breaker.consecutive_failures", raw.consecutive_failures, 1..=u32::MAX);

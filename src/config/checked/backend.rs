@@ -6,6 +6,7 @@ use headgate_providers::Secret;
 use serde::{Deserialize, Serialize};
 
 use super::{Deadlines, ModelPattern, Park};
+use crate::config::Environment;
 
 /// One provider at one place.
 #[derive(Clone, Debug)]
@@ -56,6 +57,8 @@ pub enum ProviderSettings {
         project: String,
         /// Region, multi-region or `global`.
         location: String,
+        /// Beta flags and versions by model.
+        tables: Arc<VertexTables>,
     },
     /// Chat Completions, or a server that speaks it.
     OpenAi,
@@ -69,6 +72,15 @@ pub struct BedrockTables {
     /// A flag, and what Bedrock calls it.
     pub beta_aliases: Vec<(String, String)>,
     /// Patterns of Bedrock's model names that take the version `2026-10-21`.
+    pub version_2026_models: Vec<String>,
+}
+
+/// What Vertex AI knows (`providers.vertex`).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct VertexTables {
+    /// Beta flags that pass; others are dropped.
+    pub betas: Vec<String>,
+    /// Patterns of Vertex's model names that take the version `2026-10-21`.
     pub version_2026_models: Vec<String>,
 }
 
@@ -193,10 +205,10 @@ pub enum Credential {
         /// Session token of temporary keys.
         session_token: Option<Secret>,
     },
-    /// A Google service account or authorized user, JSON as read.
+    /// A Google credential file (service account, authorized user, external account), JSON as read.
     ServiceAccount(Secret),
-    /// The platform's own chain (profile, container, instance, workload identity).
-    Chain,
+    /// The platform's own chain (profile, container, instance, workload identity), with the variables that steer it.
+    Chain(Environment),
     /// Nothing: `auth: none`.
     None,
 }

@@ -61,6 +61,8 @@ pub struct Settings {
     pub deadlines: Deadlines,
     /// Parking times; a backend may override them.
     pub park: Park,
+    /// Credentials that end and are refreshed.
+    pub credentials: Credentials,
     /// Circuit breakers.
     pub breaker: Breaker,
     /// Mirrored upstream budgets.

@@ -212,6 +212,21 @@ pub struct Park {
     pub not_ready: Duration,
 }
 
+/// Credentials that end (access tokens, session keys) and are refreshed ahead.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Credentials {
+    /// How long before its end a credential is refreshed.
+    pub refresh_ahead: Duration,
+    /// Longest refresh, its repeats included.
+    pub timeout: Duration,
+    /// First pause after a failed refresh; doubles.
+    pub retry_first: Duration,
+    /// Longest such pause.
+    pub retry_max: Duration,
+    /// Pause after the endpoint said that the credential itself is refused.
+    pub revoked: Duration,
+}
+
 /// Circuit breakers.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Breaker {

@@ -356,3 +356,22 @@ fn bedrock_s_tables_must_make_sense() {
         )]
     );
 }
+
+#[test]
+fn vertex_s_tables_must_make_sense() {
+    let of_tables = |options: &str| problems(&format!("providers: {{ vertex: {{ {options} }} }}"));
+    let at = "providers.vertex";
+    let name = "is not a beta flag, expected letters, digits and - _ .";
+    assert_eq!(of_tables("betas: [ ok-2025, '' ]"), [format!("{at}.betas[1]: {name}")]);
+    let pattern = "is empty, expected a model's name with * for any run of characters";
+    assert_eq!(of_tables("version_2026_models: [ '' ]"), [format!("{at}.version_2026_models[0]: {pattern}")]);
+}
+
+#[test]
+fn times_of_credentials_must_fit() {
+    let of = |options: &str| problems(&format!("credentials: {{ {options} }}"));
+    assert_eq!(of("retry_first_ms: 5000, retry_max_ms: 1000").len(), 1);
+    assert_eq!(of("timeout_ms: 0").len(), 1);
+    assert_eq!(of("refresh_ahead_ms: 86400001").len(), 1);
+    assert_eq!(of("revoked_ms: 0").len(), 1);
+}

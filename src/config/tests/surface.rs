@@ -119,7 +119,7 @@ fn the_whole_documented_configuration_loads() {
     assert!(tables.version_2026_models.iter().any(|pattern| pattern == "*anthropic.claude-opus-5*"));
     assert!(matches!(bedrock.keys[0].credential, Credential::Aws { session_token: None, .. }));
     assert!(matches!(bedrock.keys[1].credential, Credential::Secret(_)));
-    assert!(matches!(bedrock.keys[2].credential, Credential::Chain));
+    assert!(matches!(bedrock.keys[2].credential, Credential::Chain(_)));
     assert!(
         matches!(&vertex.keys[0].credential, Credential::ServiceAccount(json) if json.expose() == SERVICE_ACCOUNT)
     );
@@ -177,7 +177,7 @@ backends: [ { name: b, provider: bedrock, region: r } ]
 fn parts_that_are_not_built_yet_are_said_once() {
     let warnings = whole().settings().warnings;
     assert_eq!(warnings.iter().filter(|text| text.contains("fallback models are not tried yet")).count(), 1);
-    assert!(warnings.contains(&"backends[].provider=vertex: Vertex backends are not served yet".to_owned()));
+    assert!(warnings.contains(&"backends[].provider=openai: OpenAI backends are not served yet".to_owned()));
     assert!(!warnings.iter().any(|text| text.contains("read on after")));
 }
 

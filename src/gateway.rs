@@ -12,6 +12,7 @@ use crate::clock::Clock;
 use crate::config::checked::Settings;
 use crate::credentials::Credentials;
 use crate::drain::Drain;
+use crate::memory::Load;
 use crate::metrics::Metrics;
 use crate::pool::Pool;
 use crate::relay::retry_budget::RetryBudget;
@@ -33,6 +34,8 @@ pub struct Gateway {
     pub models: crate::models::Lists,
     /// Bytes of request bodies held by all calls.
     pub buffered: Arc<AtomicUsize>,
+    /// How many requests are open.
+    pub load: Load,
     /// How far shutdown has come.
     pub drain: Drain,
     /// What became of the configuration since the start.
@@ -80,6 +83,7 @@ impl Gateway {
             retry_budget: RetryBudget::default(),
             models: crate::models::Lists::default(),
             buffered: Arc::default(),
+            load: Load::default(),
             drain: Drain::default(),
             reloads: Reloads::new(settings.clone(), clock.now()),
             settings: ArcSwap::new(settings),

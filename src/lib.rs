@@ -23,6 +23,7 @@ pub mod drain;
 pub mod failure;
 pub mod gateway;
 pub mod http;
+pub mod memory;
 pub mod metrics;
 pub mod models;
 pub mod pool;

@@ -9,6 +9,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::gateway::Gateway;
 use crate::http;
+use crate::memory::give_back_after_rushes;
 use crate::reload::{Trigger, reload};
 use crate::watch::Watch;
 
@@ -43,6 +44,10 @@ pub async fn serve(
     let running = http::spawn(servers.data);
     let admin_running = http::spawn(servers.admin);
     let reloading = http::spawn(reload_when_asked(gateway.clone(), hangup));
+    let giving_back = http::spawn({
+        let gateway = gateway.clone();
+        async move { give_back_after_rushes(&gateway).await }
+    });
 
     let delay = match end.next().await {
         Ended::Terminated => gateway.settings().server.drain_delay,
@@ -66,6 +71,7 @@ pub async fn serve(
         }
         let stopped = running.await.map_err(io::Error::other).and_then(|result| result);
         reloading.abort();
+        giving_back.abort();
         admin.stop(true).await;
         stopped.and(admin_running.await.map_err(io::Error::other).and_then(|result| result))
     };

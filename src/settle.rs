@@ -77,6 +77,7 @@ impl Record {
     /// Opens the record of a request that arrived at `started`.
     #[must_use]
     pub fn open(gateway: Arc<Gateway>, id: RequestId, operation: &'static str, started: Moment) -> Self {
+        gateway.load.begin();
         Self {
             gateway,
             id,
@@ -134,6 +135,7 @@ impl Record {
 
 impl Drop for Record {
     fn drop(&mut self) {
+        self.gateway.load.end();
         let now = self.gateway.clock.now();
         let duration = now.since(self.started);
         let first_content = self.first_content.map(|moment| moment.since(self.started));

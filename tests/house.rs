@@ -345,6 +345,17 @@ fn a_request_starts_no_task_and_opens_no_channel() {
 }
 
 #[test]
+fn only_giving_memory_back_is_unsafe() {
+    let judged = SOURCES.iter().filter(|source| source.path != "src/memory.rs");
+    let found = places(judged.flat_map(|source| {
+        let lines = ["unsafe", "unsafe_code"].into_iter().flat_map(|name| source.lines_of(&[name]));
+        let forbids = source.lines_of(&["forbid", "(", "unsafe_code"]);
+        lines.filter(|line| !forbids.contains(line)).map(|line| (source, line)).collect::<Vec<_>>()
+    }));
+    assert!(found.is_empty(), "the allocator has no safe interface; everything else has: {found:#?}");
+}
+
+#[test]
 fn no_file_is_named_for_nothing() {
     let banned = ["common", "helper", "helpers", "manager", "misc", "service", "types", "util", "utils"];
     let vague =

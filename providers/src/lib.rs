@@ -5,6 +5,7 @@
 //! comes back to its [`Decoder`] or, for an error answer, to [`Provider::fault`].
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
+#![forbid(unsafe_code)]
 
 pub mod anthropic;
 pub mod bedrock;

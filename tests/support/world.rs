@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::future::poll_fn;
 use std::io::Write as _;
 use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, SystemTime};
 
@@ -218,6 +218,7 @@ impl World {
             patience_until: started + patience,
             deadline: started + settings.deadlines.total,
             fallback: ask.fallback,
+            used: OnceLock::new(),
         });
         drop(settings);
         let transport = self.wire.clone();

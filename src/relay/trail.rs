@@ -49,14 +49,16 @@ pub struct Trail {
 /// What became of the thinking signatures of a call.
 #[derive(Default)]
 struct Signature {
-    /// Backends that refused one.
-    refused_by: Vec<Arc<Upstream>>,
+    /// Attempts that ended so since the last change of the request.
+    refusals: usize,
+    /// Backends that are left out for it.
+    left_out: Vec<Arc<Upstream>>,
     /// The call may be tried without its thinking, once.
     may_strip: bool,
     stripped: bool,
 }
 
-/// Backends that may refuse one signature before the call gives up on it: a caller's own flaw is refused everywhere.
+/// Kinds of backends that may refuse one signature before the call gives up on it: a caller's own flaw is refused everywhere.
 const SIGNATURE_REFUSALS: usize = 2;
 
 impl Trail {
@@ -176,21 +178,25 @@ impl Trail {
         Verdict::Next
     }
 
-    /// A thinking signature was refused. Whoever made it takes it: a backend of another dialect is asked first, then the call is
-    /// tried without its thinking where that is configured.
+    /// A thinking signature was refused, which all backends of that dialect then do. Whoever made it takes it: a backend of another
+    /// dialect is asked first, then the call is tried without its thinking where that is configured.
     fn signature_refused(&mut self, lease: &Lease, fault: Fault, now: Moment, bounds: &Relay) -> Verdict {
         let upstream = &lease.candidate().upstream;
         self.other_attempts += 1;
-        self.signature.refused_by.push(upstream.clone());
+        self.signature.refusals += 1;
         self.signature.may_strip = bounds.strip_refused_thinking;
-        self.avoid.excluded.push(upstream.clone());
         let kindred = self.plan.tiers.iter().flatten().map(|candidate| &candidate.upstream);
         let kindred = kindred.filter(|other| other.settings.provider.is_kin(&upstream.settings.provider));
-        self.avoid.upstreams.extend(kindred.cloned());
+        for other in std::iter::once(upstream).chain(kindred) {
+            if !self.avoid.excluded.iter().any(|known| Arc::ptr_eq(known, other)) {
+                self.avoid.excluded.push(other.clone());
+                self.signature.left_out.push(other.clone());
+            }
+        }
         // Where another backend failed first, its failure is why the call is here at all.
         let told = self.last.take().unwrap_or(fault);
         let stop = self.other_attempts >= bounds.max_attempts || now >= self.deadline;
-        let enough = self.signature.stripped || self.signature.refused_by.len() >= SIGNATURE_REFUSALS;
+        let enough = self.signature.stripped || self.signature.refusals >= SIGNATURE_REFUSALS;
         if stop || enough && !self.strip() {
             return Verdict::Stop(Failure::from_fault(told, self.free_after(now)));
         }
@@ -203,10 +209,8 @@ impl Trail {
         let strips = self.signature.may_strip && !self.signature.stripped;
         if strips {
             self.signature.stripped = true;
-            let refused_by = std::mem::take(&mut self.signature.refused_by);
-            let refused = |other: &Arc<Upstream>| refused_by.iter().any(|it| Arc::ptr_eq(it, other));
-            self.avoid.excluded.retain(|other| !refused(other));
-            self.avoid.upstreams.clear();
+            let left_out = std::mem::take(&mut self.signature.left_out);
+            self.avoid.excluded.retain(|other| !left_out.iter().any(|it| Arc::ptr_eq(it, other)));
         }
         strips
     }

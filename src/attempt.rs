@@ -12,8 +12,8 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use headgate_providers::{
-    Bounds, Decoder, Encode, Fault, FaultKind, Frame, Limits, Mark, MessagesRequest, Obstacle, Operation, Secret,
-    WireHead, WireRequest,
+    Bounds, Decoder, Encode, Fault, FaultKind, Frame, Limits, Mark, MessagesRequest, Obstacle, Operation,
+    Secret, WireHead, WireRequest,
 };
 use tokio::time::Sleep;
 

@@ -9,6 +9,7 @@
 
 pub mod anthropic;
 pub mod bedrock;
+pub mod capability;
 pub mod fault;
 pub mod frame;
 pub mod framing;
@@ -17,6 +18,7 @@ mod pass;
 pub mod request;
 mod secret;
 mod splice;
+pub mod thinking;
 pub mod vertex;
 pub mod wire;
 
@@ -26,6 +28,7 @@ use bytes::Bytes;
 
 pub use anthropic::Anthropic;
 pub use bedrock::Bedrock;
+pub use capability::{Features, Limits, Obstacle};
 pub use fault::{Answer, Blame, Dimension, Fault, FaultKind, Source, Stated};
 pub use frame::{Decoder, Frame, Mark, Usage};
 pub use pass::{forwards, reply_header_passes};

@@ -116,6 +116,7 @@ pub struct Relay {
     pub retry_after_max_s: u64,
     pub expose_upstream_limits: bool,
     pub expose_key_names: bool,
+    pub strip_refused_thinking: bool,
     pub ping_interval_ms: u64,
     pub linger_ms: u64,
     pub drain_on_disconnect_ms: u64,
@@ -210,6 +211,8 @@ pub struct ProviderDefaults {
     pub deadlines: Deadlines,
     #[serde(default)]
     pub park: Park,
+    #[serde(default)]
+    pub capabilities: Vec<Capability>,
 }
 
 /// `providers.bedrock`.
@@ -220,6 +223,7 @@ pub struct Bedrock {
     pub deadlines: Deadlines,
     #[serde(default)]
     pub park: Park,
+    pub capabilities: Vec<Capability>,
     pub betas: Vec<String>,
     pub beta_aliases: Vec<BetaAlias>,
     pub version_2026_models: Vec<String>,
@@ -233,6 +237,7 @@ pub struct Vertex {
     pub deadlines: Deadlines,
     #[serde(default)]
     pub park: Park,
+    pub capabilities: Vec<Capability>,
     pub betas: Vec<String>,
     pub version_2026_models: Vec<String>,
 }
@@ -243,6 +248,32 @@ pub struct Vertex {
 pub struct BetaAlias {
     pub from: String,
     pub to: String,
+}
+
+/// `providers.NAME.capabilities[]` and `backends[].capabilities[]`.
+#[derive(Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Capability {
+    pub models: Option<String>,
+    pub max_body_bytes: Option<u64>,
+    pub operations: Option<Vec<Operation>>,
+    pub fields: Option<Vec<String>>,
+    pub tools: Option<Vec<String>>,
+    pub blocks: Option<Vec<String>>,
+    pub sources: Option<Vec<String>>,
+    #[serde(default)]
+    pub refuses: Vec<String>,
+    #[serde(default)]
+    pub vital_betas: Vec<String>,
+}
+
+/// An endpoint's name.
+#[derive(Clone, Copy, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Operation {
+    Messages,
+    CountTokens,
+    Models,
 }
 
 /// A dialect's name.
@@ -289,6 +320,7 @@ pub struct Backend {
     pub deadlines: Deadlines,
     #[serde(default)]
     pub park: Park,
+    pub capabilities: Option<Vec<Capability>>,
     #[serde(default)]
     pub limit_groups: Vec<LimitGroup>,
     #[serde(default)]

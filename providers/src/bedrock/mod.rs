@@ -110,6 +110,11 @@ fn runtime_decoder(
     }
 }
 
+/// Whether a top-level field is left out where it is `null`.
+pub(crate) fn drops_null(field: &str) -> bool {
+    nulls::TOP.contains(&field)
+}
+
 fn no_models() -> Fault {
     Fault::new(FaultKind::Inexpressible, "Bedrock has no list of models in the shape of the Messages API")
 }

@@ -4,9 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use headgate_providers::Secret;
+use headgate_providers::capability::Rule;
 
 use super::findings::Findings;
-use super::{keys, pem, sections, tables, url};
+use super::{capabilities, keys, pem, sections, tables, url};
 use crate::config::checked::{
     AuthScheme, Backend, BaseUrl, BedrockSurface, BedrockTables, Deadlines, Park, ProviderSettings, Proxy,
     VertexTables,
@@ -16,13 +17,16 @@ use crate::config::reference::Reference;
 
 /// Clocks and parking times by provider, and what else a provider's backends share.
 pub struct Base {
-    anthropic: (Deadlines, Park),
-    bedrock: (Deadlines, Park),
-    vertex: (Deadlines, Park),
-    openai: (Deadlines, Park),
+    anthropic: Shared,
+    bedrock: Shared,
+    vertex: Shared,
+    openai: Shared,
     bedrock_tables: Arc<BedrockTables>,
     vertex_tables: Arc<VertexTables>,
 }
+
+/// What every provider has of its own.
+type Shared = (Deadlines, Park, Arc<[Rule]>);
 
 impl Base {
     /// Lays `providers` over the global sections.
@@ -32,24 +36,28 @@ impl Base {
         park: &Park,
         findings: &mut Findings<'_>,
     ) -> Self {
-        let mut over = |name: &str, own: (&raw::Deadlines, &raw::Park)| {
+        let mut over = |name: &str, own: (&raw::Deadlines, &raw::Park, &[raw::Capability])| {
             let path = format!("providers.{name}");
             (
                 sections::deadlines(&format!("{path}.deadlines"), own.0, deadlines, findings),
                 sections::park(&format!("{path}.park"), own.1, park, findings),
+                capabilities::rules(&format!("{path}.capabilities"), own.2, findings),
             )
         };
         Self {
-            anthropic: over("anthropic", (&raw.anthropic.deadlines, &raw.anthropic.park)),
-            bedrock: over("bedrock", (&raw.bedrock.deadlines, &raw.bedrock.park)),
-            vertex: over("vertex", (&raw.vertex.deadlines, &raw.vertex.park)),
-            openai: over("openai", (&raw.openai.deadlines, &raw.openai.park)),
+            anthropic: over(
+                "anthropic",
+                (&raw.anthropic.deadlines, &raw.anthropic.park, &raw.anthropic.capabilities),
+            ),
+            bedrock: over("bedrock", (&raw.bedrock.deadlines, &raw.bedrock.park, &raw.bedrock.capabilities)),
+            vertex: over("vertex", (&raw.vertex.deadlines, &raw.vertex.park, &raw.vertex.capabilities)),
+            openai: over("openai", (&raw.openai.deadlines, &raw.openai.park, &raw.openai.capabilities)),
             bedrock_tables: Arc::new(tables::bedrock(&raw.bedrock, findings)),
             vertex_tables: Arc::new(tables::vertex(&raw.vertex, findings)),
         }
     }
 
-    fn of(&self, provider: Provider) -> &(Deadlines, Park) {
+    fn of(&self, provider: Provider) -> &Shared {
         match provider {
             Provider::Anthropic => &self.anthropic,
             Provider::Bedrock => &self.bedrock,
@@ -92,7 +100,7 @@ fn provider(raw: &raw::Backend) -> Provider {
 
 /// Everything but the name and the keys.
 fn backend(path: &str, raw: &raw::Backend, base: &Base, findings: &mut Findings<'_>) -> Backend {
-    let (deadlines, park) = base.of(provider(raw));
+    let (deadlines, park, capabilities) = base.of(provider(raw));
     let settings = provider_settings(path, raw, base, findings);
     let base_url = base_url(path, raw, findings).unwrap_or_else(|| own_address(&settings));
     let auth = raw.auth.unwrap_or(match provider(raw) {
@@ -110,6 +118,10 @@ fn backend(path: &str, raw: &raw::Backend, base: &Base, findings: &mut Findings<
         drain_on_disconnect: raw.drain_on_disconnect,
         deadlines: sections::deadlines(&format!("{path}.deadlines"), &raw.deadlines, deadlines, findings),
         park: sections::park(&format!("{path}.park"), &raw.park, park, findings),
+        capabilities: match &raw.capabilities {
+            Some(own) => capabilities::rules(&format!("{path}.capabilities"), own, findings),
+            None => capabilities.clone(),
+        },
         limit_groups: keys::groups(path, &raw.limit_groups, findings),
         keys: Vec::new(),
     }

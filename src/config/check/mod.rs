@@ -4,6 +4,7 @@
 //! because settings with any problem are thrown away.
 
 mod backends;
+mod capabilities;
 mod keys;
 mod pem;
 mod routes;

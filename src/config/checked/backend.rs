@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use headgate_providers::Secret;
+use headgate_providers::{Secret, capability::Rule};
 use serde::{Deserialize, Serialize};
 
 use super::{Deadlines, ModelPattern, Park};
@@ -31,6 +31,8 @@ pub struct Backend {
     pub deadlines: Deadlines,
     /// Effective parking times.
     pub park: Park,
+    /// What it takes of the Messages API: the first rule for a model counts; a model without one takes everything.
+    pub capabilities: Arc<[Rule]>,
     /// Groups that share one upstream quota; the groups of keys that name none come last.
     pub limit_groups: Vec<LimitGroup>,
     /// Credentials.
@@ -62,6 +64,14 @@ pub enum ProviderSettings {
     },
     /// Chat Completions, or a server that speaks it.
     OpenAi,
+}
+
+impl ProviderSettings {
+    /// Whether both speak the same dialect, wherever they are.
+    #[must_use]
+    pub fn is_kin(&self, other: &Self) -> bool {
+        std::mem::discriminant(self) == std::mem::discriminant(other)
+    }
 }
 
 /// What Bedrock knows (`providers.bedrock`).

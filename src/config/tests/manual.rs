@@ -31,6 +31,7 @@ fn options() -> BTreeSet<String> {
         known_options::<raw::Bedrock>(),
         known_options::<raw::Vertex>(),
         known_options::<raw::BetaAlias>(),
+        known_options::<raw::Capability>(),
         known_options::<raw::Backend>(),
         known_options::<raw::LimitGroup>(),
         known_options::<raw::GroupLimit>(),

@@ -95,7 +95,10 @@ fn passed(gateway: &Gateway, failure: &Failure, answer: &Answer, id: &str) -> (H
         .headers
         .kept(6, |name| reply_header_passes(name, expose) && !(own_time && name.starts_with("retry-after")));
     if !answer.body.is_empty() {
-        return (headers, answer.body.clone());
+        // Clouds name no request that callers could tell us of.
+        let named = headers.has("request-id");
+        let body = if named { answer.body.clone() } else { anthropic::identified(&answer.body, id) };
+        return (headers, body);
     }
     headers.retain(|name| name != "content-type" && name != "content-encoding");
     (headers, anthropic::envelope(failure.error_type(), &failure.message, Some(id)))

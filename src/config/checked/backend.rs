@@ -64,6 +64,19 @@ pub enum ProviderSettings {
     OpenAi,
 }
 
+impl ProviderSettings {
+    /// The name a file uses.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Anthropic => "anthropic",
+            Self::Bedrock { .. } => "bedrock",
+            Self::Vertex { .. } => "vertex",
+            Self::OpenAi => "openai",
+        }
+    }
+}
+
 /// What Bedrock knows (`providers.bedrock`).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct BedrockTables {

@@ -95,9 +95,8 @@ fn passed(gateway: &Gateway, failure: &Failure, answer: &Answer, id: &str) -> (H
         .headers
         .kept(6, |name| reply_header_passes(name, expose) && !(own_time && name.starts_with("retry-after")));
     if !answer.body.is_empty() {
-        // Clouds name no request that callers could tell us of.
-        let named = headers.has("request-id");
-        let body = if named { answer.body.clone() } else { anthropic::identified(&answer.body, id) };
+        // What a cloud said in its own words, told in ours, has no id yet.
+        let body = anthropic::identified(&answer.body, headers.get("request-id").unwrap_or(id));
         return (headers, body);
     }
     headers.retain(|name| name != "content-type" && name != "content-encoding");

@@ -167,7 +167,7 @@ mod tests {
             String::from_utf8(identified(&Bytes::from_static(body.as_bytes()), "req_1").to_vec()).unwrap()
         };
         for (body, expected) in [
-            (r#"{"type":"error","error":{}}"#, r#"{"type":"error","error":{},"request_id":"req_1"}"#),
+            (r#"{"type":"error","error":{}}"#, r#"{"request_id":"req_1","type":"error","error":{}}"#),
             (r#"{"error":{},"request_id":null}"#, r#"{"error":{},"request_id":"req_1"}"#),
         ] {
             assert_eq!(named(body), expected);

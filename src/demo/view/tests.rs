@@ -61,6 +61,7 @@ fn board() -> Board {
             .map(|(outcome, count)| (outcome.to_owned(), count))
             .into_iter()
             .collect::<BTreeMap<_, _>>(),
+        providers: vec![("anthropic", 1_304)],
         failovers: 20,
         waiting: 0,
         callers: Callers {

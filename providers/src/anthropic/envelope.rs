@@ -168,7 +168,7 @@ mod tests {
         };
         for (body, expected) in [
             (r#"{"type":"error","error":{}}"#, r#"{"request_id":"req_1","type":"error","error":{}}"#),
-            (r#"{"error":{},"request_id":null}"#, r#"{"error":{},"request_id":"req_1"}"#),
+            (r#"{"error":{},"request_id":null}"#, r#"{"request_id":"req_1","error":{}}"#),
         ] {
             assert_eq!(named(body), expected);
         }

@@ -57,14 +57,16 @@ impl<T: Transport> Attempt<'_, T> {
     /// # Errors
     /// Whatever went wrong before the answer committed.
     pub async fn run(&self, lease: &Lease) -> Result<Answered<T::Body>, Fault> {
-        self.until_committed(lease).await.map_err(|fault| match fault.kind {
-            // The call's own time was over before the step's: that is no fault of this upstream.
-            FaultKind::FirstEventTimeout | FaultKind::WholeTimeout | FaultKind::IdleTimeout
-                if self.clock.now() >= self.call.deadline =>
-            {
-                Fault::new(FaultKind::CallDeadline, "the call has lived for as long as any may")
+        self.until_committed(lease).await.map_err(|fault| {
+            let waited = matches!(
+                fault.kind,
+                FaultKind::FirstEventTimeout | FaultKind::WholeTimeout | FaultKind::IdleTimeout
+            );
+            if !waited || self.clock.now() < self.call.deadline {
+                return fault;
             }
-            _ => fault,
+            // The call's own time was over before the step's: that is no fault of this upstream.
+            Fault::new(FaultKind::CallDeadline, "the call has lived for as long as any may")
         })
     }
 

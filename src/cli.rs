@@ -111,7 +111,7 @@ fn run_simulate(simulate: &Simulate) -> ExitCode {
     let listen = simulate.listen;
     in_system(async move {
         let running = Simulator::start(config, listen).await?;
-        say(&format!("simulating the Messages API on {}\n", running.url()));
+        say(&format!("simulating the Messages API, Amazon Bedrock and Vertex AI on {}\n", running.url()));
         tokio::signal::ctrl_c().await
     })
 }

@@ -5,6 +5,7 @@
 
 mod pool;
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use prometheus::core::Collector;
@@ -150,6 +151,16 @@ impl Metrics {
     #[must_use]
     pub fn attempts_by_outcome(&self) -> Vec<(String, u64)> {
         counted(&self.attempts, "outcome")
+    }
+
+    /// Attempts so far by backend.
+    #[must_use]
+    pub fn attempts_by_backend(&self) -> BTreeMap<String, u64> {
+        let mut sums = BTreeMap::new();
+        for (backend, count) in counted(&self.attempts, "backend") {
+            *sums.entry(backend).or_default() += count;
+        }
+        sums
     }
 
     /// Moves so far of calls from one backend to another.

@@ -26,6 +26,8 @@ pub struct Reading {
     pub breakers: Vec<BreakerReading>,
     /// Attempts by outcome.
     pub attempts: BTreeMap<String, u64>,
+    /// Attempts by provider, in the order of the configuration.
+    pub providers: Vec<(&'static str, u64)>,
     /// Moves of a call from one backend to another.
     pub failovers: u64,
     /// Calls waiting for a key.
@@ -291,10 +293,10 @@ impl KeyReading {
     }
 }
 
-/// A model or class without what all of them begin with.
+/// A model or class without what all of them have: `opus-5` of `claude-opus-5` and of `us.anthropic.claude-opus-5`.
 #[must_use]
 pub fn short(model: &str) -> &str {
-    model.strip_prefix("claude-").unwrap_or(model)
+    model.rsplit_once("claude-").map_or(model, |(_, short)| short)
 }
 
 /// Seconds with one decimal.

@@ -1,6 +1,6 @@
 //! `headgate demo`: the gateway at work, with nothing from outside.
 //!
-//! A simulated upstream of three organizations and six keys (`stage`), the gateway over it through its real data plane,
+//! A simulated upstream of three providers and eight keys (`stage`), the gateway over it through its real data plane,
 //! callers on real sockets (`traffic`), and misfortunes step by step (`story`). Ten times a second everything is looked
 //! at once (`reading`, `board`) and shown: on a terminal live (`view`), else in `lines`. At the end, a `summary`.
 //!

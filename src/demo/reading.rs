@@ -20,12 +20,23 @@ pub fn take(gateway: &Gateway, upstream: &Control, tally: &Tally) -> Reading {
     for (outcome, count) in gateway.metrics.attempts_by_outcome() {
         *attempts.entry(outcome).or_default() += count;
     }
+    let by_backend: BTreeMap<_, u64> = gateway.metrics.attempts_by_backend();
+    let mut providers: Vec<(&'static str, u64)> = Vec::new();
+    for upstream in &table.upstreams {
+        let (name, settings) = (upstream.settings.provider.name(), &upstream.settings.name);
+        let count = by_backend.get(settings).copied().unwrap_or(0);
+        match providers.iter_mut().find(|(known, _)| *known == name) {
+            Some((_, sum)) => *sum += count,
+            None => providers.push((name, count)),
+        }
+    }
     Reading {
         at,
         keys: keys(&table, upstream.key_stats()),
         parks: parks(&table, at),
         breakers: breakers(&table, at),
         attempts,
+        providers,
         failovers: gateway.metrics.failovers_total(),
         waiting: gateway.pool.waiting(),
         callers: tally.callers(at),

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use super::stage::ACCOUNT;
+use crate::simulator::bedrock::config::BedrockLimitConfig;
 use crate::simulator::config::LimitConfig;
 use crate::simulator::{Control, Fault, FaultKind, FaultRule};
 
@@ -17,10 +19,10 @@ pub struct Step {
 }
 
 /// The whole story.
-pub const STEPS: [Step; 6] = [
+pub const STEPS: [Step; 7] = [
     Step {
         title: "All is calm",
-        text: "Six keys of three organizations share the traffic evenly.",
+        text: "Six keys of three organizations share the traffic evenly; Bedrock and Vertex stand by.",
         share: 4,
         act: |_| {},
     },
@@ -43,9 +45,11 @@ pub const STEPS: [Step; 6] = [
     },
     Step {
         title: "org-c is overloaded",
-        text: "529s: short rests. Of six keys one is left, and it carries everything.",
+        text: "529s: short rests. Of Anthropic's six keys one is left, and it carries everything.",
         share: 4,
-        act: |upstream| upstream.set_faults(vec![strikes_org_c(Fault::new(FaultKind::Overloaded))]),
+        act: |upstream| {
+            upstream.set_faults(vec![strikes("org-c-*", Fault::new(FaultKind::Overloaded))]);
+        },
     },
     Step {
         title: "org-c cuts its answers before content",
@@ -54,7 +58,17 @@ pub const STEPS: [Step; 6] = [
         act: |upstream| {
             let mut cut = Fault::new(FaultKind::Reset);
             cut.knobs.after_events = Some(1);
-            upstream.set_faults(vec![strikes_org_c(cut)]);
+            upstream.set_faults(vec![strikes("org-c-*", cut)]);
+        },
+    },
+    Step {
+        title: "Anthropic is down as a whole",
+        text: "529s for every key. Bedrock takes over until its quota is spent, Vertex the rest.",
+        share: 6,
+        act: |upstream| {
+            upstream.set_faults(vec![strikes("org-*", Fault::new(FaultKind::Overloaded))]);
+            let limit = BedrockLimitConfig { rpm: 300, burst_s: 2.0, ..BedrockLimitConfig::default() };
+            upstream.set_account_limits(ACCOUNT, &[limit]);
         },
     },
     Step {
@@ -64,13 +78,14 @@ pub const STEPS: [Step; 6] = [
         act: |upstream| {
             upstream.clear_faults(None);
             upstream.set_limits("org-b", &[LimitConfig::default()]);
+            upstream.set_account_limits(ACCOUNT, &[BedrockLimitConfig::default()]);
             upstream.restore("org-a-2");
         },
     },
 ];
 
 /// How long the story takes when nobody says otherwise.
-pub const SECONDS: u64 = 28;
+pub const SECONDS: u64 = 34;
 
 /// A story being told.
 pub struct Story {
@@ -127,8 +142,8 @@ impl Story {
     }
 }
 
-fn strikes_org_c(fault: Fault) -> FaultRule {
-    FaultRule { keys: vec!["org-c-*".to_owned()], ..fault.into() }
+fn strikes(keys: &str, fault: Fault) -> FaultRule {
+    FaultRule { keys: vec![keys.to_owned()], ..fault.into() }
 }
 
 #[cfg(test)]
@@ -138,10 +153,11 @@ mod tests {
     #[test]
     fn steps_share_the_time_and_the_last_one_lasts() {
         let story = Story::new(Duration::from_secs(SECONDS));
-        let places = [0, 3, 4, 8, 13, 17, 22, 27, 28, 99].map(|at| story.place(Duration::from_secs(at)));
-        assert_eq!(places, [0, 0, 1, 2, 3, 4, 5, 5, 5, 5]);
-        let short = Story::new(Duration::from_secs(7));
+        let places =
+            [0, 3, 4, 8, 13, 17, 22, 27, 28, 33, 34, 99].map(|at| story.place(Duration::from_secs(at)));
+        assert_eq!(places, [0, 0, 1, 2, 3, 4, 5, 5, 6, 6, 6, 6]);
+        let short = Story::new(Duration::from_millis(8_500));
         assert_eq!(short.place(Duration::from_millis(1_000)), 1);
-        assert!(short.is_over(Duration::from_secs(7)));
+        assert!(short.is_over(Duration::from_millis(8_500)));
     }
 }

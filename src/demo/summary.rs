@@ -13,12 +13,15 @@ pub fn summary(board: &Board, figures: &Figures) -> String {
     let kinds: Vec<String> = faults.iter().map(|(kind, count)| format!("{kind}: {count}")).collect();
     let kinds = if kinds.is_empty() { String::new() } else { format!("  ({})", kinds.join(", ")) };
     let whole = figures.finished.saturating_sub(figures.streamed + figures.errors);
+    let providers: Vec<String> =
+        board.now.providers.iter().map(|(provider, count)| format!("{provider}: {count}")).collect();
     let rows = [
         ("requests", format!("{}  ({} streamed, {whole} whole)", figures.finished, figures.streamed)),
         ("caller-visible errors", figures.errors.to_string()),
         ("upstream 429s absorbed", board.rate_limits().to_string()),
         ("other faults absorbed", format!("{}{kinds}", faults.values().sum::<u64>())),
         ("failovers", format!("{}  ({} of them to another backend)", figures.retried, board.now.failovers)),
+        ("attempts by provider", providers.join(", ")),
         ("latency", percentiles(figures.latency)),
         ("time to first token", percentiles(figures.first_token)),
     ];

@@ -43,7 +43,7 @@ pub fn draw(frame: &mut Frame<'_>, scene: &Scene<'_>) {
     ])
     .areas(frame.area());
     let [callers, attempts, breakers] =
-        Layout::horizontal([Constraint::Fill(4), Constraint::Fill(4), Constraint::Fill(5)]).areas(middle);
+        Layout::horizontal([Constraint::Fill(4), Constraint::Fill(4), Constraint::Fill(6)]).areas(middle);
     draw_title(frame, title, scene);
     draw_story(frame, story, scene);
     draw_keys(frame, keys, scene.board);
@@ -64,7 +64,7 @@ fn panel(title: &str) -> Block<'_> {
 
 fn draw_title(frame: &mut Frame<'_>, area: Rect, scene: &Scene<'_>) {
     let [left, right] = Layout::horizontal([Constraint::Min(0), Constraint::Length(30)]).areas(area);
-    let title = Line::from(vec![" Headgate ".bold().reversed(), "  3 organizations, 6 keys".into()]);
+    let title = Line::from(vec![" Headgate ".bold().reversed(), "  3 providers, 8 keys".into()]);
     frame.render_widget(title, left);
     frame.render_widget(Line::from(format!("http://{} ", scene.gateway)).right_aligned().dim(), right);
 }
@@ -204,7 +204,7 @@ fn breaker_line(breaker: &BreakerReading, now: Moment) -> Line<'static> {
         Some(until) => format!("■ open {}", seconds(until.since(now))).fg(Color::Red),
         None => "◐ probing".fg(Color::Cyan),
     };
-    Line::from(vec![Span::from(format!("{name:<15}")), Span::from(" "), state])
+    Line::from(vec![Span::from(format!("{name:<18}")), Span::from(" "), state])
 }
 
 fn draw_events(frame: &mut Frame<'_>, area: Rect, scene: &Scene<'_>) {

@@ -111,7 +111,9 @@ fn passed(gateway: &Gateway, failure: &Failure, answer: &Answer, id: &str) -> (H
         .headers
         .kept(6, |name| reply_header_passes(name, expose) && !(own_time && name.starts_with("retry-after")));
     if !answer.body.is_empty() {
-        return (headers, answer.body.clone());
+        // What a cloud said in its own words, told in ours, has no id yet.
+        let body = anthropic::identified(&answer.body, headers.get("request-id").unwrap_or(id));
+        return (headers, body);
     }
     headers.retain(|name| name != "content-type" && name != "content-encoding");
     (headers, anthropic::envelope(failure.error_type(), &failure.message, Some(id)))

@@ -3,9 +3,11 @@
 use std::ops::Range;
 
 use bytes::Bytes;
-use serde::Serialize;
+use serde::de::IgnoredAny;
+use serde::{Deserialize, Serialize};
 
 use crate::json::{Cursor, Flaw};
+use crate::splice::Edit;
 
 /// The error type the Messages API pairs with a status.
 #[must_use]
@@ -67,6 +69,21 @@ pub fn envelope(error_type: &str, message: &str, request_id: Option<&str>) -> By
     serde_json::to_vec(&Envelope { r#type: "error", error: inner, request_id }).unwrap_or_default().into()
 }
 
+/// An envelope that names its request: `id`, unless it names one already. What is no envelope stays as it is.
+#[must_use]
+pub fn identified(body: &Bytes, id: &str) -> Bytes {
+    #[derive(Deserialize)]
+    struct Told {
+        #[serde(rename = "error")]
+        _error: IgnoredAny,
+        request_id: Option<IgnoredAny>,
+    }
+    let anonymous = serde_json::from_slice(body).is_ok_and(|told: Told| told.request_id.is_none());
+    let id = serde_json::to_vec(id).ok().filter(|_| anonymous);
+    let named = id.and_then(|id| Edit::default().set("request_id", &id).apply(body).ok());
+    named.map_or_else(|| body.clone(), |parts| parts.concat().into())
+}
+
 /// A rate-limit answer whose message does not name the organization or its limits: `error.message` is replaced, every other
 /// byte stays. What is no envelope is replaced by a fresh one.
 #[must_use]
@@ -111,7 +128,7 @@ fn message_span(body: &[u8]) -> Result<Option<Range<usize>>, Flaw> {
 mod tests {
     use bytes::Bytes;
 
-    use super::{envelope, error_type_for_status, scrub_rate_limit, status_for_error_type};
+    use super::{envelope, error_type_for_status, identified, scrub_rate_limit, status_for_error_type};
 
     const FRESH: &str = r#"{"type":"error","error":{"type":"rate_limit_error","message":"This request would exceed the rate limit. Please try again in 7 seconds."}}"#;
 
@@ -142,6 +159,22 @@ mod tests {
             scrub_rate_limit(&body, 3),
             r#"{ "request_id":"req_9", "type":"error","error":{"details":{"message":"x"},"type":"rate_limit_error","message":"This request would exceed the rate limit. Please try again in 3 seconds." } }"#
         );
+    }
+
+    #[test]
+    fn an_envelope_names_one_request() {
+        let named = |body: &'static str| {
+            String::from_utf8(identified(&Bytes::from_static(body.as_bytes()), "req_1").to_vec()).unwrap()
+        };
+        for (body, expected) in [
+            (r#"{"type":"error","error":{}}"#, r#"{"request_id":"req_1","type":"error","error":{}}"#),
+            (r#"{"error":{},"request_id":null}"#, r#"{"request_id":"req_1","error":{}}"#),
+        ] {
+            assert_eq!(named(body), expected);
+        }
+        for kept in [r#"{"error":{},"request_id":"req_0"}"#, r#"{"request":1}"#, "[1]", "<html>", ""] {
+            assert_eq!(named(kept), kept);
+        }
     }
 
     #[test]

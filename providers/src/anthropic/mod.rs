@@ -17,7 +17,7 @@ use std::time::SystemTime;
 
 use bytes::Bytes;
 
-pub use envelope::{envelope, error_type_for_status, scrub_rate_limit};
+pub use envelope::{envelope, error_type_for_status, identified, scrub_rate_limit};
 
 use crate::fault::{Fault, FaultKind};
 use crate::frame::Decoder;

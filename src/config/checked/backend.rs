@@ -72,6 +72,17 @@ impl ProviderSettings {
     pub fn is_kin(&self, other: &Self) -> bool {
         std::mem::discriminant(self) == std::mem::discriminant(other)
     }
+
+    /// The name a file uses.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Anthropic => "anthropic",
+            Self::Bedrock { .. } => "bedrock",
+            Self::Vertex { .. } => "vertex",
+            Self::OpenAi => "openai",
+        }
+    }
 }
 
 /// What Bedrock knows (`providers.bedrock`).

@@ -55,11 +55,13 @@ fn board() -> Board {
             breaker("anthropic-us", "connections", "closed", None),
             breaker("anthropic-eu", "claude-opus-5-5", "open", Some(15_900)),
             breaker("anthropic-eu", "claude-haiku-5-5", "half_open", None),
+            breaker("bedrock", "us.anthropic.claude-sonnet-5-5", "open", Some(15_000)),
         ],
         attempts: attempts
             .map(|(outcome, count)| (outcome.to_owned(), count))
             .into_iter()
             .collect::<BTreeMap<_, _>>(),
+        providers: vec![("anthropic", 1_304)],
         failovers: 20,
         waiting: 0,
         callers: Callers {
@@ -90,7 +92,7 @@ fn an_ordinary_terminal_shows_everything() {
     for part in [
         "http://127.0.0.1:8080",
         "14 of 28 s",
-        "1/6 All is calm",
+        "1/7 All is calm",
         "org-a-1  org-a         12      400    0      0 ● ready",
         "org-a-2  org-a          0       43    0      3 ■ parked 1.5 s key_refused",
         "org-b-1  org-b          0      320   20      0 ■ parked 0.7 s rate_limited",
@@ -99,8 +101,9 @@ fn an_ordinary_terminal_shows_everything() {
         "p50/p99 ms   301/811",
         "rate_limited      41",
         "failed over       66",
-        "eu opus-5-5     ■ open 1.4 s",
-        "eu haiku-5-5    ◐ probing",
+        "eu opus-5-5        ■ open 1.4 s",
+        "eu haiku-5-5       ◐ probing",
+        "bedrock sonnet-5-5 ■ open 0.5 s",
         "● 1 closed",
         "org-b parked for 0.7 s: rate_limited",
         "q quit",

@@ -80,7 +80,7 @@ fn check_scope(call: &Call, claim: &Claim<'_>, services: &[&str], region: &str) 
     if let Some(name) = unsigned {
         return invalid(format!("'{name}' must be a 'SignedHeader' in the AWS Authorization."));
     }
-    let now = call.world.clock.wall_second(call.world.clock.now());
+    let now = call.world.clock.wall_second(call.world.clock.now()) + call.world.config.bedrock.clock_ahead_s;
     if (now - at).abs() > SKEW_S || date.get(..8) != Some(claim.day) {
         return invalid(format!("Signature expired: {date} is now out of the allowed time (5 min.)"));
     }

@@ -35,6 +35,8 @@ pub struct BedrockConfig {
     pub betas: Vec<String>,
     /// The longest body of the runtime, in bytes.
     pub max_body_bytes: usize,
+    /// Seconds that AWS's clock is ahead of ours; signatures may be five minutes old or early.
+    pub clock_ahead_s: i64,
 }
 
 impl Default for BedrockConfig {
@@ -43,6 +45,7 @@ impl Default for BedrockConfig {
             accounts: vec![AccountConfig::sample("aws-a"), AccountConfig::sample("aws-b")],
             betas: BETAS.map(str::to_owned).to_vec(),
             max_body_bytes: 20 * 1024 * 1024,
+            clock_ahead_s: 0,
         }
     }
 }

@@ -12,7 +12,8 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use headgate_providers::{
-    Bounds, Decoder, Encode, Fault, FaultKind, Frame, Mark, Operation, Secret, WireHead, WireRequest,
+    Bounds, Decoder, Encode, Fault, FaultKind, Frame, Limits, Mark, MessagesRequest, Obstacle, Operation, Secret,
+    WireHead, WireRequest,
 };
 use tokio::time::Sleep;
 
@@ -45,6 +46,8 @@ pub struct Attempt<'a, T> {
     pub clock: Clock,
     /// The call.
     pub call: &'a Call,
+    /// What is sent: the call's own request, or what was made of it.
+    pub request: &'a MessagesRequest,
     /// Bounds of what a decoder holds.
     pub bounds: Bounds,
     /// Set when upstream answered 200 to a stream: from then on the reply is held.
@@ -72,14 +75,14 @@ impl<T: Transport> Attempt<'_, T> {
         let candidate = lease.candidate();
         let deadlines = &candidate.upstream.settings.deadlines;
         let first_event = lease.plan().first_event.unwrap_or(deadlines.first_event);
-        let streams = self.call.request.outline.stream && self.call.request.operation == Operation::Messages;
+        let streams = self.request.outline.stream && self.request.operation == Operation::Messages;
         let limit = if streams { first_event } else { deadlines.whole };
         let late = if streams { FaultKind::FirstEventTimeout } else { FaultKind::WholeTimeout };
         let until = (self.clock.now() + limit).min(self.call.deadline);
         let mut timer = Box::pin(self.clock.sleep_until(until));
 
         let (head, mut body) = self.accepted(lease, timer.as_mut(), late, until).await?;
-        let mut decoder = provider(lease)?.decoder(&self.call.request, &head, self.bounds)?;
+        let mut decoder = provider(lease)?.decoder(self.request, &head, self.bounds)?;
         if streams {
             self.held_since.set(Some(self.clock.now()));
         }
@@ -132,15 +135,21 @@ impl<T: Transport> Attempt<'_, T> {
             with_lines = upstream.headers.iter().chain(held.lines.iter().filter(own)).cloned().collect();
             &with_lines
         };
-        provider(lease)?.encode(&Encode {
-            request: &self.call.request,
+        let wire = provider(lease)?.encode(&Encode {
+            request: self.request,
             model: &candidate.upstream_model,
             credential: &held.credential,
             authority: &candidate.upstream.authority,
             base_path: &upstream.base_url.path,
             extra_headers,
             wall: self.clock.wall(),
-        })
+        })?;
+        // Only now is the exact length known: a dialect adds to the body.
+        let limit = lease.plan().limits.get(candidate.limits).and_then(Limits::max_body_bytes);
+        match limit.filter(|limit| wire.body_len() > *limit) {
+            Some(limit) => Err(Fault::new(FaultKind::Inexpressible, Obstacle::Size(limit).message())),
+            None => Ok(wire),
+        }
     }
 
     async fn open(&self, lease: &Lease, held: &Held) -> Result<(WireHead, T::Body), Fault> {

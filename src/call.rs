@@ -1,10 +1,10 @@
 //! `Call`: the immutable facts of one request.
 
 use std::fmt::Write as _;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use headgate_providers::MessagesRequest;
+use headgate_providers::{Features, MessagesRequest};
 
 use crate::clock::Moment;
 use crate::config::checked::Tenant;
@@ -53,6 +53,16 @@ pub struct Call {
     pub deadline: Moment,
     /// Which substitutions the caller forbids.
     pub fallback: Fallback,
+    /// What the request uses, once that was asked for.
+    pub used: OnceLock<Features>,
+}
+
+impl Call {
+    /// What the request uses of the Messages API, read on first use.
+    #[must_use]
+    pub fn features(&self) -> &Features {
+        self.used.get_or_init(|| Features::of(&self.request))
+    }
 }
 
 /// Which substitutions a caller allows (`x-headgate-no-fallback`).

@@ -5,13 +5,15 @@
 
 use std::time::Duration;
 
-use headgate_providers::{Answer, Fault, FaultKind, anthropic};
+use headgate_providers::{Answer, Fault, FaultKind, Obstacle, anthropic};
 
 /// What happened, in the caller's terms.
 #[derive(Clone, Debug)]
 pub enum FailureKind {
     /// 400: the request itself.
     BadRequest,
+    /// 400: no backend can express it.
+    Inexpressible,
     /// 401: the caller's key.
     Unauthorized,
     /// 403: the caller may not do this.
@@ -72,7 +74,7 @@ impl Failure {
     #[must_use]
     pub fn status(&self) -> u16 {
         match &self.kind {
-            FailureKind::BadRequest => 400,
+            FailureKind::BadRequest | FailureKind::Inexpressible => 400,
             FailureKind::Unauthorized => 401,
             FailureKind::Forbidden => 403,
             FailureKind::NotFound => 404,
@@ -92,7 +94,9 @@ impl Failure {
     #[must_use]
     pub fn error_type(&self) -> &'static str {
         match &self.kind {
-            FailureKind::BadRequest | FailureKind::MethodNotAllowed => "invalid_request_error",
+            FailureKind::BadRequest | FailureKind::Inexpressible | FailureKind::MethodNotAllowed => {
+                "invalid_request_error"
+            }
             FailureKind::Unauthorized => "authentication_error",
             FailureKind::Forbidden => "permission_error",
             FailureKind::NotFound => "not_found_error",
@@ -103,6 +107,16 @@ impl Failure {
             FailureKind::Overloaded => "overloaded_error",
             FailureKind::Passed(answer) => anthropic::error_type_for_status(answer.status),
         }
+    }
+
+    /// No backend of the call's plan can express it.
+    #[must_use]
+    pub fn inexpressible(obstacle: &Obstacle) -> Self {
+        let kind = match obstacle {
+            Obstacle::Size(_) => FailureKind::TooLarge,
+            Obstacle::Operation(_) | Obstacle::Part { .. } => FailureKind::Inexpressible,
+        };
+        Self::new(kind, obstacle.message())
     }
 
     /// The ending of a call whose last attempt met `fault`; `free_after` is the time until the earliest key can serve.
@@ -127,7 +141,7 @@ impl Failure {
                 "No upstream credential can serve this request at the moment.",
             )
             .after(free_after),
-            FaultKind::Inexpressible => Self::new(FailureKind::BadRequest, fault.detail),
+            FaultKind::Inexpressible => Self::new(FailureKind::Inexpressible, fault.detail),
             FaultKind::FirstEventTimeout
             | FaultKind::WholeTimeout
             | FaultKind::IdleTimeout

@@ -11,7 +11,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use headgate_providers::Fault;
+use headgate_providers::thinking::without_thinking;
+use headgate_providers::{Fault, MessagesRequest};
 use tracing::Instrument as _;
 
 use crate::attempt::{Answered, Attempt};
@@ -88,11 +89,17 @@ impl<T: Transport> Relay<T> {
         let clock = self.gateway.clock;
         let settings = self.gateway.settings().clone();
         self.gateway.retry_budget.earn(clock.now(), &settings.relay);
+        let mut stripped = None;
         loop {
             let mut lease = self.lease(trail, record).await?;
             record.attempt(&lease);
             self.progress.reads_on.set(lease.candidate().upstream.settings.drain_on_disconnect);
-            let answered = self.attempt(&lease, trail.attempts).await;
+            if trail.is_stripped() && record.dropped.is_none() {
+                record.dropped = Some("thinking");
+                stripped = without_thinking(&self.call.request);
+            }
+            let request = stripped.as_ref().unwrap_or(&self.call.request);
+            let answered = self.attempt(&lease, request, trail.attempts).await;
             self.progress.reads_on.set(false);
             match answered {
                 Ok(answered) => {
@@ -122,12 +129,18 @@ impl<T: Transport> Relay<T> {
         }
     }
 
-    async fn attempt(&self, lease: &Lease, number: u32) -> Result<Answered<T::Body>, Fault> {
+    async fn attempt(
+        &self,
+        lease: &Lease,
+        request: &MessagesRequest,
+        number: u32,
+    ) -> Result<Answered<T::Body>, Fault> {
         let span = telemetry::attempt_span(lease, number);
         let attempt = Attempt {
             transport: &self.transport,
             clock: self.gateway.clock,
             call: &self.call,
+            request,
             bounds: self.gateway.bounds(),
             held_since: &self.progress.held_since,
         };
@@ -152,7 +165,7 @@ impl<T: Transport> Relay<T> {
             let now = clock.now();
             // Of the newest settings: after a reload a key that is gone is not used, and a new one serves.
             if let Some(plan) = pool.newer_plan(&trail.plan, &self.call.request.outline.model) {
-                trail.plan = plan;
+                trail.replan(plan, &self.call);
             }
             if let Ok(lease) = pool.lease(&trail.plan, &trail.avoid, now, trail.spill_until(now)) {
                 return Ok(lease);

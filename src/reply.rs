@@ -374,6 +374,9 @@ impl<B: Body> Reply<B> {
         headers.push("x-headgate-backend", self.record.backend().to_owned());
         headers.push("x-headgate-attempts", self.record.attempts.to_string());
         headers.push("x-headgate-queue-ms", self.record.queued.as_millis().to_string());
+        if let Some(dropped) = self.record.dropped {
+            headers.push("x-headgate-dropped", dropped);
+        }
         if relay.expose_key_names {
             headers.push("x-headgate-key", self.record.key().to_owned());
         }

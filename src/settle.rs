@@ -68,6 +68,8 @@ pub struct Record {
     pub first_content: Option<Moment>,
     /// Attempts made.
     pub attempts: u32,
+    /// What was left out of the request so that it could be served.
+    pub dropped: Option<&'static str>,
     backend: String,
     key: String,
     cause: &'static str,
@@ -91,6 +93,7 @@ impl Record {
             usage: Usage::default(),
             first_content: None,
             attempts: 0,
+            dropped: None,
             backend: String::new(),
             key: String::new(),
             cause: "",
@@ -151,6 +154,7 @@ impl Drop for Record {
             backend = (self.attempts > 0).then_some(self.backend.as_str()),
             key = (self.attempts > 0).then_some(self.key.as_str()),
             attempts = self.attempts,
+            dropped = self.dropped,
             queue_ms = millis(self.queued),
             first_content_ms = first_content.map(millis),
             duration_ms = millis(duration),

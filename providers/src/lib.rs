@@ -17,6 +17,7 @@ mod pass;
 pub mod request;
 mod secret;
 mod splice;
+pub mod thinking;
 pub mod vertex;
 pub mod wire;
 

@@ -116,6 +116,7 @@ pub struct Relay {
     pub retry_after_max_s: u64,
     pub expose_upstream_limits: bool,
     pub expose_key_names: bool,
+    pub strip_refused_thinking: bool,
     pub ping_interval_ms: u64,
     pub linger_ms: u64,
     pub drain_on_disconnect_ms: u64,

@@ -1,6 +1,6 @@
 //! Reading a request: who calls, then the bounded body, then its outline.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::task::Poll;
 use std::time::Duration;
@@ -10,13 +10,15 @@ use actix_web::http::header::{self, HeaderMap};
 use actix_web::web::Payload;
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt as _;
-use headgate_providers::{Headers, MessagesRequest, Operation, Outline, forwards, scan};
+use headgate_providers::{Features, Headers, MessagesRequest, Operation, Outline, forwards, scan};
 
+use super::decode::{self, Coding, Undecodable};
 use crate::auth::{Caller, Refused};
 use crate::call::Fallback;
 use crate::config::checked::Tenant;
 use crate::failure::{Failure, FailureKind};
 use crate::gateway::Gateway;
+use crate::pool::Plan;
 
 /// From this size a body is scanned off the worker, so that its streams go on.
 const SCAN_ELSEWHERE: usize = 1 << 20;
@@ -67,6 +69,12 @@ impl Buffered {
         self.bytes += more;
         self.total.fetch_add(more, Relaxed) + more <= limit
     }
+
+    /// Bytes that are no longer held.
+    fn give_back(&mut self, bytes: usize) {
+        self.bytes -= bytes;
+        self.total.fetch_sub(bytes, Relaxed);
+    }
 }
 
 impl Drop for Buffered {
@@ -75,10 +83,10 @@ impl Drop for Buffered {
     }
 }
 
-/// Reads the body within its bounds.
+/// Reads the body within its bounds; a compressed one is decoded, and then the bounds are those of the decoded bytes.
 ///
 /// # Errors
-/// 413 beyond the bound, 503 beyond the total of all calls, 400 for a broken, silent or encoded upload.
+/// 413 beyond the bound, 503 beyond the total of all calls, 400 for a broken or silent upload or an unknown coding.
 pub async fn body(
     gateway: &Gateway,
     request: &HttpRequest,
@@ -88,7 +96,7 @@ pub async fn body(
     let (limit, total, silence) =
         (settings.server.max_body_bytes, settings.server.max_buffered_bytes, settings.deadlines.write_stall);
     drop(settings);
-    refuse_encoding(request.headers())?;
+    let coding = decode::coding(request.headers()).map_err(|coding| unknown_coding(&coding))?;
     let announced = request
         .headers()
         .get(header::CONTENT_LENGTH)
@@ -102,11 +110,7 @@ pub async fn body(
     let mut joined = BytesMut::new();
     while let Some(chunk) = next_chunk(payload, silence).await? {
         if !held.take(chunk.len(), total) {
-            return Err(Failure::new(
-                FailureKind::Unavailable,
-                "The gateway is handling too many bytes. Please try again.",
-            )
-            .after(Some(Duration::from_secs(1))));
+            return Err(too_busy());
         }
         if held.bytes > limit {
             return Err(too_large(limit));
@@ -122,7 +126,41 @@ pub async fn body(
             }
         }
     }
-    Ok((first.unwrap_or_else(|| joined.freeze()), held))
+    let body = first.unwrap_or_else(|| joined.freeze());
+    match coding {
+        None => Ok((body, held)),
+        Some(coding) => decoded(coding, body, held, (limit, total)).await,
+    }
+}
+
+/// The bytes that a compressed body stands for, off the worker: a small one may stand for many.
+async fn decoded(
+    coding: Coding,
+    body: Bytes,
+    mut held: Buffered,
+    (limit, total): (usize, usize),
+) -> Result<(Bytes, Buffered), Failure> {
+    let unpacked = actix_web::web::block(move || {
+        let unpacked = decode::decode(coding, &body, limit, |more| held.take(more, total));
+        held.give_back(body.len());
+        unpacked.map(|unpacked| (unpacked, held))
+    });
+    let unpacked = unpacked.await.map_err(|_| {
+        Failure::new(FailureKind::Internal, "The request could not be read. Please try again.")
+    })?;
+    unpacked.map_err(|why| match why {
+        Undecodable::Broken => Failure::new(
+            FailureKind::BadRequest,
+            "The request body could not be decoded: it is not what content-encoding says.",
+        ),
+        Undecodable::TooLarge => too_large(limit),
+        Undecodable::Refused => too_busy(),
+    })
+}
+
+fn too_busy() -> Failure {
+    Failure::new(FailureKind::Unavailable, "The gateway is handling too many bytes. Please try again.")
+        .after(Some(Duration::from_secs(1)))
 }
 
 async fn next_chunk(payload: &mut Payload, silence: Duration) -> Result<Option<Bytes>, Failure> {
@@ -142,15 +180,12 @@ async fn next_chunk(payload: &mut Payload, silence: Duration) -> Result<Option<B
     }
 }
 
-fn refuse_encoding(headers: &HeaderMap) -> Result<(), Failure> {
-    match headers.get(header::CONTENT_ENCODING) {
-        None => Ok(()),
-        Some(coding) if coding.as_bytes().eq_ignore_ascii_case(b"identity") => Ok(()),
-        Some(_) => Err(Failure::new(
-            FailureKind::BadRequest,
-            "content-encoding: compressed request bodies are not accepted; send the body as it is",
-        )),
-    }
+fn unknown_coding(coding: &str) -> Failure {
+    let coding: String = coding.chars().take(40).collect();
+    Failure::new(
+        FailureKind::BadRequest,
+        format!("content-encoding: '{coding}' is not supported; send gzip, deflate, br, zstd or none"),
+    )
 }
 
 fn too_large(limit: usize) -> Failure {
@@ -174,6 +209,17 @@ pub async fn outline(body: &Bytes, max_nesting: usize) -> Result<Outline, Failur
         })?
     };
     scanned.map_err(|error| Failure::new(FailureKind::BadRequest, error.message()))
+}
+
+/// What a request uses, where the plan depends on it: of a large one read off the worker, of any other when it is asked for.
+pub async fn features(request: &MessagesRequest, plan: &Plan) -> OnceLock<Features> {
+    if request.body.len() < SCAN_ELSEWHERE || !plan.reads_features() {
+        return OnceLock::new();
+    }
+    let request = request.clone();
+    let read = actix_web::web::block(move || Features::of(&request)).await;
+    // Where that failed it is read on use.
+    read.map(OnceLock::from).unwrap_or_default()
 }
 
 /// The request that travels on.

@@ -117,14 +117,17 @@ async fn prepare(
     let timeout = request.headers().get("x-stainless-timeout").and_then(|value| value.to_str().ok());
     let patience = patience(settings.relay.max_wait, timeout);
     let started = record.started;
+    let request = ingress::messages_request(operation, request, body, outline);
+    let used = ingress::features(&request, &plan).await;
     let call = Rc::new(Call {
         id: record.id.clone(),
         tenant,
-        request: ingress::messages_request(operation, request, body, outline),
+        request,
         started,
         patience_until: started + patience,
         deadline: started + settings.deadlines.total,
         fallback,
+        used,
     });
     let (gateway, transport) = (gateway.clone(), edge.links.clone());
     Ok(Relay { gateway, transport, call, plan, progress: Rc::default() })
@@ -147,6 +150,13 @@ async fn run(
     let running = Box::pin(relay.run(record).instrument(span));
     match hold(gateway, Abandonable::new(gateway.clone(), running, progress)).await {
         Held::Settled(Ok(reply)) => committed(reply, held),
+        // Counting is free and an estimate better than nothing, where no backend has it.
+        Held::Settled(Err(Ended { failure, record }))
+            if matches!(failure.kind, FailureKind::Inexpressible)
+                && call.request.operation == Operation::CountTokens =>
+        {
+            respond::estimate(record, call.features().estimated_tokens())
+        }
         Held::Settled(Err(Ended { failure, record })) => respond::failure(gateway, record, &failure, None),
         Held::Overdue(running) => {
             let body = PingingBody::new(gateway.clone(), running, held);

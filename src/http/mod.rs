@@ -7,6 +7,7 @@ mod admin;
 mod body;
 mod client;
 mod connector;
+mod decode;
 mod ingress;
 mod messages;
 mod models;

@@ -4,7 +4,7 @@
 //! whose answer is kept for a while. Patterns are never listed. A tenant sees what it may use.
 
 use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use actix_web::web::{Data, Path, Query};
 use actix_web::{HttpRequest, HttpResponse};
@@ -231,6 +231,7 @@ async fn fetch(edge: &Edge, pattern: &str, after: Option<&str>) -> Result<Bytes,
         patience_until: started,
         deadline: started + settings.deadlines.whole,
         fallback: Fallback::Any,
+        used: OnceLock::new(),
     });
     drop(settings);
     let relay = Relay {

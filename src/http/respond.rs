@@ -12,7 +12,7 @@ use super::body::EarlyAnswer;
 use super::names;
 use crate::failure::{Failure, FailureKind, whole_seconds};
 use crate::gateway::Gateway;
-use crate::settle::Record;
+use crate::settle::{Outcome, Record};
 
 /// A status from its number; what is none is our own fault.
 #[must_use]
@@ -85,6 +85,22 @@ pub fn failure(
     }
     drop(record);
     answer(gateway, failure.status(), headers, body, unread)
+}
+
+/// A count of tokens that no backend could give: about as many as this.
+#[must_use]
+pub fn estimate(mut record: Record, tokens: u64) -> HttpResponse {
+    record.status = 200;
+    record.outcome = Outcome::Ok;
+    let mut headers = Headers::with_capacity(3);
+    headers.push("content-type", "application/json");
+    headers.push("request-id", record.id.as_str().to_owned());
+    headers.push("x-headgate-estimate", "true");
+    drop(record);
+    let body = format!("{{\"input_tokens\":{tokens}}}");
+    let mut response = HttpResponse::with_body(StatusCode::OK, BoxBody::new(body));
+    put(&mut response, headers);
+    response
 }
 
 /// What upstream said and may be shown; what is no envelope becomes one of the same status.

@@ -10,6 +10,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use headgate_providers::{Blame, FaultKind};
 
 use super::breaker::Breaker;
+use super::capability::Unable;
 use super::health::{Group, Health};
 use super::park::Gate;
 use super::table::{Candidate, Plan, Upstream};
@@ -28,6 +29,8 @@ pub struct Avoid {
     pub excluded: Vec<Arc<Upstream>>,
     /// Only the first tier may serve.
     pub first_tier_only: bool,
+    /// Targets that cannot express the call.
+    pub unable: Unable,
 }
 
 impl Avoid {
@@ -60,6 +63,8 @@ pub struct Shortage {
 /// What kept the candidates away; the most tellable wins, in this order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Cause {
+    /// No target can express the call.
+    Inexpressible,
     /// No key is configured or enabled for the model.
     NoKey,
     /// Every candidate was tried by this call.
@@ -80,7 +85,8 @@ pub enum Cause {
 /// The [`Shortage`] when no candidate may be used now.
 pub fn choose(plan: &Plan, avoid: &Avoid, now: Moment, spill_until: Moment) -> Result<Place, Shortage> {
     let mut best: Option<(Rank, Place)> = None;
-    let mut shortage = Shortage { free_at: None, probing: false, cause: Cause::NoKey };
+    let cause = if plan.tiers.is_empty() { Cause::NoKey } else { Cause::Inexpressible };
+    let mut shortage = Shortage { free_at: None, probing: false, cause };
     for (tier, candidates) in plan.tiers.iter().enumerate() {
         for (index, candidate) in candidates.iter().enumerate() {
             // The rank is cheap and one load decides most: only who would lead is looked at closely.
@@ -125,7 +131,8 @@ impl Shortage {
                     self.cause = self.cause.max(cause);
                 }
                 Standing::Tried => self.cause = self.cause.max(Cause::Tried),
-                Standing::Off | Standing::Eligible => {}
+                Standing::Off => self.cause = self.cause.max(Cause::NoKey),
+                Standing::Unable | Standing::Eligible => {}
             }
         }
         short
@@ -140,7 +147,8 @@ fn is_among(upstreams: &[Arc<Upstream>], candidate: &Candidate) -> bool {
 /// Whether a candidate may be used now: what [`standing`] says, without asking what keeps it away.
 fn is_eligible(candidate: &Candidate, avoid: &Avoid, now: Moment) -> bool {
     let goes = |gate: Gate| matches!(gate, Gate::Open | Gate::Probe);
-    let clear = candidate.health.is_enabled()
+    let clear = !avoid.unable.has(candidate.limits)
+        && candidate.health.is_enabled()
         && candidate.breakers.iter().all(|breaker| goes(breaker.gate(now)))
         && candidate.parks.iter().chain([&candidate.missing]).all(|park| goes(park.gate(now)));
     // A call's first choice has tried nothing, which is by far the most frequent.
@@ -156,10 +164,15 @@ enum Standing {
     Probing(Cause),
     Tried,
     Off,
+    /// It cannot express the call: whatever else keeps it away does not matter.
+    Unable,
 }
 
 fn standing(candidate: &Candidate, avoid: &Avoid, now: Moment) -> Standing {
     let health = &candidate.health;
+    if avoid.unable.has(candidate.limits) {
+        return Standing::Unable;
+    }
     if !health.is_enabled() {
         return Standing::Off;
     }

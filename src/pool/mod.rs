@@ -5,6 +5,7 @@
 //! ([`health::States`]), decisions are pure ([`choose`], [`park`]).
 
 pub mod breaker;
+pub mod capability;
 pub mod choose;
 pub mod class;
 pub mod health;

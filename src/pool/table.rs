@@ -7,13 +7,14 @@ use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-use headgate_providers::Provider;
+use headgate_providers::{Limits, Provider};
 use headgate_providers::anthropic::Anthropic;
 use headgate_providers::bedrock::{Bedrock, Surface, Tables};
 use headgate_providers::vertex::{self, Vertex};
 use sha2::{Digest as _, Sha256};
 
 use super::breaker::Breaker;
+use super::capability;
 use super::class::model_class;
 use super::health::{BackendState, Group, Health, KeyId, States};
 use super::park::Park;
@@ -76,6 +77,8 @@ pub struct Candidate {
     pub upstream_model: Arc<str>,
     /// The model class within the group.
     pub class: Arc<str>,
+    /// Which of [`Plan::limits`] it is held to.
+    pub limits: usize,
 }
 
 /// What a park covers; the index into [`Candidate::parks`].
@@ -96,6 +99,8 @@ pub enum Scope {
 pub struct Plan {
     /// Tiers, each a list of equals; no tier is empty.
     pub tiers: Vec<Vec<Candidate>>,
+    /// What each target takes of the Messages API.
+    pub limits: Vec<Limits>,
     /// How long a call waits for a tier that is short before it spills.
     pub spill_after: Duration,
     /// Overrides a backend's first-event clock.
@@ -171,16 +176,16 @@ impl Table {
         };
         let mut targets: Vec<&Target> = route.targets.iter().collect();
         targets.sort_by_key(|target| target.tier);
-        let mut tiers = Vec::new();
+        let (mut tiers, mut limits) = (Vec::new(), Vec::new());
         for tier in targets.chunk_by(|a, b| a.tier == b.tier) {
             let candidates: Vec<Candidate> =
-                tier.iter().flat_map(|target| self.candidates(target, model)).collect();
+                tier.iter().flat_map(|target| self.candidates(target, model, &mut limits)).collect();
             if !candidates.is_empty() {
                 tiers.push(candidates);
             }
         }
         let (spill_after, first_event) = (route.spill_after, route.first_event);
-        Some(Plan { tiers, spill_after, first_event, snapshot: self.number })
+        Some(Plan { tiers, limits, spill_after, first_event, snapshot: self.number })
     }
 
     /// Without routes every model goes to every Anthropic backend, all of one tier.
@@ -197,12 +202,14 @@ impl Table {
         }
     }
 
-    fn candidates(&self, target: &Target, model: &str) -> Vec<Candidate> {
+    fn candidates(&self, target: &Target, model: &str, all_limits: &mut Vec<Limits>) -> Vec<Candidate> {
         let Some(up) = self.upstreams.get(target.backend) else { return Vec::new() };
         if up.provider.is_none() {
             return Vec::new();
         }
         let upstream_model: Arc<str> = target.upstream_model(model).into();
+        let held_to = all_limits.len();
+        all_limits.push(capability::limits(up, &upstream_model));
         let candidate = |seat: &Arc<Seat>| {
             let limits = up.settings.limit_groups.iter().find(|group| group.name == seat.group_name);
             let limits = limits.map_or(&[][..], |group| &group.limits);
@@ -222,6 +229,7 @@ impl Table {
                 missing: seat.group.missing(&upstream_model),
                 upstream_model: upstream_model.clone(),
                 class,
+                limits: held_to,
             }
         };
         up.keys.iter().map(candidate).collect()

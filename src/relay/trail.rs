@@ -11,7 +11,7 @@ use crate::call::{Call, Fallback};
 use crate::clock::Moment;
 use crate::config::checked::Relay;
 use crate::failure::{Failure, FailureKind};
-use crate::pool::{Avoid, Cause, Deferred, Lease, Plan, Shortage, choose};
+use crate::pool::{Avoid, Cause, Deferred, Lease, Plan, Shortage, Upstream, choose};
 use crate::relay::retry_budget::RetryBudget;
 
 /// What follows.
@@ -43,7 +43,23 @@ pub struct Trail {
     refusals: u32,
     deferred: Vec<Deferred>,
     last: Option<Fault>,
+    signature: Signature,
 }
+
+/// What became of the thinking signatures of a call.
+#[derive(Default)]
+struct Signature {
+    /// Attempts that ended so since the last change of the request.
+    refusals: usize,
+    /// Backends that are left out for it.
+    left_out: Vec<Arc<Upstream>>,
+    /// The call may be tried without its thinking, once.
+    may_strip: bool,
+    stripped: bool,
+}
+
+/// Kinds of backends that may refuse one signature before the call gives up on it: a caller's own flaw is refused everywhere.
+const SIGNATURE_REFUSALS: usize = 2;
 
 impl Trail {
     /// A call that has tried nothing.
@@ -51,7 +67,7 @@ impl Trail {
     pub fn new(call: &Call, plan: Arc<Plan>) -> Self {
         let first_tier_only = call.fallback == Fallback::FirstTier;
         Self {
-            avoid: Avoid { first_tier_only, ..Avoid::default() },
+            avoid: Avoid { first_tier_only, unable: plan.unable(call), ..Avoid::default() },
             attempts: 0,
             spill_until: None,
             plan,
@@ -63,7 +79,20 @@ impl Trail {
             refusals: 0,
             deferred: Vec::new(),
             last: None,
+            signature: Signature::default(),
         }
+    }
+
+    /// Goes on with the plan of a newer snapshot.
+    pub fn replan(&mut self, plan: Arc<Plan>, call: &Call) {
+        self.avoid.unable = plan.unable(call);
+        self.plan = plan;
+    }
+
+    /// Whether the call goes on without the thinking of its earlier turns.
+    #[must_use]
+    pub fn is_stripped(&self) -> bool {
+        self.signature.stripped
     }
 
     /// Until when later tiers are not asked while an earlier one is only short.
@@ -83,16 +112,24 @@ impl Trail {
             let until = shortage.free_at.unwrap_or(self.patience_until).min(self.patience_until);
             return Verdict::Wait(if now < spill_until { until.min(spill_until) } else { until });
         }
+        if self.strip() {
+            return Verdict::Next;
+        }
         let free_after = self.free_after(now);
-        Verdict::Stop(match self.last.take() {
-            Some(fault) => Failure::from_fault(fault, free_after),
-            None => without_attempt(shortage.cause, free_after),
+        Verdict::Stop(match (self.last.take(), &self.avoid.unable.obstacle) {
+            (Some(fault), _) => Failure::from_fault(fault, free_after),
+            (None, Some(obstacle)) if shortage.cause == Cause::Inexpressible => {
+                Failure::inexpressible(obstacle)
+            }
+            (None, _) => without_attempt(shortage.cause, free_after),
         })
     }
 
     /// How long until any key of the plan can serve a new call; `None` where none ever can.
     fn free_after(&self, now: Moment) -> Option<Duration> {
-        let fresh = Avoid { first_tier_only: self.avoid.first_tier_only, ..Avoid::default() };
+        let Avoid { first_tier_only, unable, .. } = &self.avoid;
+        let fresh =
+            Avoid { first_tier_only: *first_tier_only, unable: unable.clone(), ..Avoid::default() };
         match choose::choose(&self.plan, &fresh, now, now) {
             Ok(_) => Some(Duration::ZERO),
             Err(Shortage { free_at: Some(free_at), .. }) => Some(free_at.since(now)),
@@ -109,6 +146,9 @@ impl Trail {
         (bounds, budget): (&Relay, &RetryBudget),
     ) -> Verdict {
         self.attempts += 1;
+        if fault.kind == FaultKind::SignatureRefused {
+            return self.signature_refused(lease, fault, now, bounds);
+        }
         let parked = self.blame(lease, &fault, now);
         // What refused this very request will not take it seconds later: no park of a key or group makes it worth a wait.
         let again = parked.filter(|_| !matches!(fault.blame(), Blame::Key | Blame::Group));
@@ -124,8 +164,6 @@ impl Trail {
                 self.other_attempts += 1;
                 self.other_attempts >= bounds.max_attempts || !budget.spend(now, bounds)
             }
-            // Nothing has moved the conversation yet, so the signature was the caller's own.
-            Blame::Nobody if fault.kind == FaultKind::SignatureRefused => true,
             Blame::Nobody => {
                 self.other_attempts += 1;
                 let again = fault.kind != FaultKind::UploadRefused || !self.upload_refused;
@@ -138,6 +176,43 @@ impl Trail {
         }
         self.last = Some(fault);
         Verdict::Next
+    }
+
+    /// A thinking signature was refused, which all backends of that dialect then do. Whoever made it takes it: a backend of another
+    /// dialect is asked first, then the call is tried without its thinking where that is configured.
+    fn signature_refused(&mut self, lease: &Lease, fault: Fault, now: Moment, bounds: &Relay) -> Verdict {
+        let upstream = &lease.candidate().upstream;
+        self.other_attempts += 1;
+        self.signature.refusals += 1;
+        self.signature.may_strip = bounds.strip_refused_thinking;
+        let kindred = self.plan.tiers.iter().flatten().map(|candidate| &candidate.upstream);
+        let kindred = kindred.filter(|other| other.settings.provider.is_kin(&upstream.settings.provider));
+        for other in std::iter::once(upstream).chain(kindred) {
+            if !self.avoid.excluded.iter().any(|known| Arc::ptr_eq(known, other)) {
+                self.avoid.excluded.push(other.clone());
+                self.signature.left_out.push(other.clone());
+            }
+        }
+        // Where another backend failed first, its failure is why the call is here at all.
+        let told = self.last.take().unwrap_or(fault);
+        let stop = self.other_attempts >= bounds.max_attempts || now >= self.deadline;
+        let enough = self.signature.stripped || self.signature.refusals >= SIGNATURE_REFUSALS;
+        if stop || enough && !self.strip() {
+            return Verdict::Stop(Failure::from_fault(told, self.free_after(now)));
+        }
+        self.last = Some(told);
+        Verdict::Next
+    }
+
+    /// Goes on without thinking, where that is allowed and was not done yet: then those who refused it may be asked again.
+    fn strip(&mut self) -> bool {
+        let strips = self.signature.may_strip && !self.signature.stripped;
+        if strips {
+            self.signature.stripped = true;
+            let left_out = std::mem::take(&mut self.signature.left_out);
+            self.avoid.excluded.retain(|other| !left_out.iter().any(|it| Arc::ptr_eq(it, other)));
+        }
+        strips
     }
 
     /// An attempt under `lease` was answered: the keys that refused this request were to blame after all.
@@ -195,7 +270,7 @@ fn without_attempt(cause: Cause, free_after: Option<Duration>) -> Failure {
         Cause::Parked | Cause::Tried => {
             (FailureKind::Unavailable, "No upstream credential can serve this request at the moment.")
         }
-        Cause::NoKey => (FailureKind::Unavailable, "No upstream credential is configured for this model."),
+        Cause::Inexpressible | Cause::NoKey => (FailureKind::Unavailable, "No upstream credential is configured for this model."),
     };
     Failure::new(kind, message).after(free_after)
 }

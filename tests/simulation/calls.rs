@@ -84,6 +84,7 @@ pub fn call(shared: &Shared, wish: &Wish) -> (usize, impl Future<Output = ()> + 
         patience_until,
         deadline: started + world.base.deadlines.total,
         fallback: if wish.first_tier_only { Fallback::FirstTier } else { Fallback::Any },
+        used: std::sync::OnceLock::new(),
     };
     let entry = Call {
         request: facts.id.as_str().to_owned(),

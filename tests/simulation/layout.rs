@@ -182,6 +182,7 @@ fn backend(shape: &BackendShape, deadlines: &Deadlines, park: &Park) -> Backend 
         drain_on_disconnect: false,
         deadlines: deadlines.clone(),
         park: park.clone(),
+        capabilities: Arc::from([]),
         limit_groups: groups.iter().map(group).collect(),
         keys: shape.keys.iter().map(key).collect(),
     }

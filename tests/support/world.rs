@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::future::poll_fn;
 use std::io::Write as _;
 use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, SystemTime};
 
@@ -88,12 +88,18 @@ pub struct Ask {
     pub timeout: Option<String>,
     pub fallback: Fallback,
     pub padding: usize,
+    /// Further members of the body, each followed by a comma.
+    pub members: String,
+    pub betas: String,
+    /// The messages, in place of the usual one.
+    pub messages: Option<String>,
+    pub operation: Operation,
 }
 
 impl Ask {
     pub fn whole() -> Self {
         let model = "claude-sonnet-4-5".to_owned();
-        Self { model, stream: false, timeout: None, fallback: Fallback::Any, padding: 0 }
+        Self { model, stream: false, timeout: None, fallback: Fallback::Any, padding: 0, members: String::new(), betas: String::new(), messages: None, operation: Operation::Messages }
     }
 
     pub fn stream() -> Self {
@@ -102,6 +108,11 @@ impl Ask {
 
     pub fn of(model: &str) -> Self {
         Self { model: model.to_owned(), ..Self::whole() }
+    }
+
+    /// With these members of the body, each followed by a comma.
+    pub fn with(self, members: &str) -> Self {
+        Self { members: members.to_owned(), ..self }
     }
 
     /// With `x-stainless-timeout`.
@@ -116,12 +127,12 @@ impl Ask {
 
     /// The request's bytes.
     pub fn body(&self) -> Bytes {
-        let Self { model, stream, padding, .. } = self;
+        let Self { model, stream, padding, members, .. } = self;
         let text = "x".repeat(*padding);
         let stream = if *stream { r#""stream":true,"# } else { "" };
-        format!(
-            r#"{{"model":"{model}",{stream}"max_tokens":64,"messages":[{{"role":"user","content":"hi{text}"}}]}}"#
-        )
+        let usual = || format!(r#"[{{"role":"user","content":"hi{text}"}}]"#);
+        let messages = self.messages.clone().unwrap_or_else(usual);
+        format!(r#"{{"model":"{model}",{stream}{members}"max_tokens":64,"messages":{messages}}}"#)
         .into()
     }
 }
@@ -202,22 +213,27 @@ impl World {
         let mut record = Record::open(gateway.clone(), id.clone(), "messages", started);
         record.model.clone_from(&outline.model);
         record.stream = outline.stream;
+        let mut headers = Headers::default();
+        if !ask.betas.is_empty() {
+            headers.push("anthropic-beta", ask.betas.clone());
+        }
         let plan = gateway.pool.plan(&outline.model).expect("a route");
         let patience = patience(settings.relay.max_wait, ask.timeout.as_deref());
         let call = Rc::new(Call {
             id,
             tenant: None,
             request: MessagesRequest {
-                operation: Operation::Messages,
+                operation: ask.operation,
                 body,
                 query: None,
-                headers: Headers::default(),
+                headers,
                 outline,
             },
             started,
             patience_until: started + patience,
             deadline: started + settings.deadlines.total,
             fallback: ask.fallback,
+            used: OnceLock::new(),
         });
         drop(settings);
         let transport = self.wire.clone();

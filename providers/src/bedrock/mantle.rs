@@ -52,7 +52,14 @@ fn says_profile(body: &[u8]) -> bool {
     read().unwrap_or(false)
 }
 
-/// The service that signatures name. The same API has a base on the runtime's host, whose signatures name its own.
+/// The service that signatures name. The same API has a base on the runtime's host, whose signatures name its own, and so has the
+/// Claude Platform on AWS (`anthropic.AnthropicAWS` of the official SDK).
 pub(super) fn service(authority: &str) -> &'static str {
-    if authority.starts_with("bedrock-runtime") { "bedrock" } else { "bedrock-mantle" }
+    if authority.starts_with("bedrock-runtime") {
+        "bedrock"
+    } else if authority.starts_with("aws-external-anthropic") {
+        "aws-external-anthropic"
+    } else {
+        "bedrock-mantle"
+    }
 }

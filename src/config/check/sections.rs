@@ -141,6 +141,7 @@ pub fn relay(raw: &raw::Relay, findings: &mut Findings<'_>) -> checked::Relay {
         retry_after_max: Duration::from_secs(raw.retry_after_max_s),
         expose_upstream_limits: raw.expose_upstream_limits,
         expose_key_names: raw.expose_key_names,
+        strip_refused_thinking: raw.strip_refused_thinking,
         ping_interval: Duration::from_millis(raw.ping_interval_ms),
         linger: Duration::from_millis(raw.linger_ms),
         drain_on_disconnect: Duration::from_millis(raw.drain_on_disconnect_ms),

@@ -66,6 +66,14 @@ pub enum ProviderSettings {
     OpenAi,
 }
 
+impl ProviderSettings {
+    /// Whether both speak the same dialect, wherever they are.
+    #[must_use]
+    pub fn is_kin(&self, other: &Self) -> bool {
+        std::mem::discriminant(self) == std::mem::discriminant(other)
+    }
+}
+
 /// What Bedrock knows (`providers.bedrock`).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct BedrockTables {

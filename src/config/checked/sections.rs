@@ -158,6 +158,8 @@ pub struct Relay {
     pub expose_upstream_limits: bool,
     /// Whether `x-headgate-key` names the key.
     pub expose_key_names: bool,
+    /// Whether a call whose thinking signatures were refused is tried once without the thinking of its earlier turns.
+    pub strip_refused_thinking: bool,
     /// Longest silence of a pinging reply between two pings.
     pub ping_interval: Duration,
     /// How long the end of upstream's body is awaited after `message_stop`, so that its connection can be used again.

@@ -50,7 +50,7 @@ async fn refusals_wear_the_envelope_and_reach_no_upstream() {
         (with_key("", "{\"model\":7}"), 400, "invalid_request_error", "model"),
         (with_key("", &twice), 400, "invalid_request_error", "model"),
         (with_key("", &deep), 400, "invalid_request_error", "nest"),
-        (with_key("content-encoding: gzip\r\n", "\x1f"), 400, "invalid_request_error", "content-encoding"),
+        (with_key("content-encoding: compress\r\n", "x"), 400, "invalid_request_error", "content-encoding"),
         (with_key("x-headgate-no-fallback: maybe\r\n", &body), 400, "invalid_request_error", "no-fallback"),
         (
             with_key("", &prompt("claude-sonnet-5", &"x".repeat(2000), false)),

@@ -12,6 +12,8 @@
 )]
 
 mod caller;
+mod clouds;
+mod compressed;
 mod early;
 mod errors;
 mod fidelity;

@@ -159,6 +159,7 @@ fn aws_keys_sign_for_the_service_of_the_surface() {
         (Surface::Runtime, "127.0.0.1:8443", "bedrock"),
         (Surface::Mantle, "bedrock-mantle.us-east-1.api.aws", "bedrock-mantle"),
         (Surface::Mantle, "bedrock-runtime.us-east-1.amazonaws.com", "bedrock"),
+        (Surface::Mantle, "aws-external-anthropic.us-east-1.api.aws", "aws-external-anthropic"),
     ] {
         let wire = signed(surface, &keys(true), authority);
         let authorization = wire.headers.get("authorization").unwrap();

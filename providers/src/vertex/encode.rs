@@ -75,10 +75,10 @@ fn body(request: &MessagesRequest, model: &str, version: &str) -> Result<Vec<Byt
     };
     let version = quoted(version)?;
     let edit = Edit::default().set("anthropic_version", &version);
-    // A count names its model in the body; the path names the counter.
+    // A count names its model in the body; the path names the counter, and its method is that of no stream.
     let edit = match request.operation {
-        Operation::CountTokens if request.outline.model == model => edit,
-        Operation::CountTokens => edit.set("model", &quoted(model)?),
+        Operation::CountTokens if request.outline.model == model => edit.remove("stream"),
+        Operation::CountTokens => edit.set("model", &quoted(model)?).remove("stream"),
         Operation::Messages | Operation::Models => edit.remove("model"),
     };
     edit.apply(&request.body)

@@ -12,8 +12,8 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use headgate_providers::{
-    Bounds, Decoder, Encode, Fault, FaultKind, Frame, Limits, Mark, MessagesRequest, Obstacle, Operation, Secret,
-    WireHead, WireRequest,
+    Bounds, Decoder, Encode, Fault, FaultKind, Frame, Limits, Mark, MessagesRequest, Obstacle, Operation,
+    Secret, WireHead, WireRequest,
 };
 use tokio::time::Sleep;
 
@@ -60,14 +60,17 @@ impl<T: Transport> Attempt<'_, T> {
     /// # Errors
     /// Whatever went wrong before the answer committed.
     pub async fn run(&self, lease: &Lease) -> Result<Answered<T::Body>, Fault> {
-        self.until_committed(lease).await.map_err(|fault| match fault.kind {
+        self.until_committed(lease).await.map_err(|fault| {
+            let late = matches!(
+                fault.kind,
+                FaultKind::FirstEventTimeout | FaultKind::WholeTimeout | FaultKind::IdleTimeout
+            );
             // The call's own time was over before the step's: that is no fault of this upstream.
-            FaultKind::FirstEventTimeout | FaultKind::WholeTimeout | FaultKind::IdleTimeout
-                if self.clock.now() >= self.call.deadline =>
-            {
+            if late && self.clock.now() >= self.call.deadline {
                 Fault::new(FaultKind::CallDeadline, "the call has lived for as long as any may")
+            } else {
+                fault
             }
-            _ => fault,
         })
     }
 

@@ -186,8 +186,16 @@ mod tests {
         ] {
             let decoded = decode(coding, &packed, body.len(), |_| true);
             assert!(decoded.is_ok_and(|decoded| decoded == body), "{coding:?}");
-            assert_eq!(decode(coding, &packed, body.len() - 1, |_| true), Err(Undecodable::TooLarge), "{coding:?}");
-            assert_eq!(decode(coding, &packed, body.len(), |_| false), Err(Undecodable::Refused), "{coding:?}");
+            assert_eq!(
+                decode(coding, &packed, body.len() - 1, |_| true),
+                Err(Undecodable::TooLarge),
+                "{coding:?}"
+            );
+            assert_eq!(
+                decode(coding, &packed, body.len(), |_| false),
+                Err(Undecodable::Refused),
+                "{coding:?}"
+            );
             let cut = &packed[..packed.len() - 5];
             assert_eq!(decode(coding, cut, body.len(), |_| true), Err(Undecodable::Broken), "{coding:?}");
         }
@@ -201,12 +209,19 @@ mod tests {
     fn what_is_no_such_coding_or_has_something_behind_it_is_broken() {
         for coding in [Coding::Gzip, Coding::Deflate, Coding::Brotli, Coding::Zstd] {
             for body in [&b"{\"model\":\"m\"}"[..], b""] {
-                assert_eq!(decode(coding, body, 1_000, |_| true), Err(Undecodable::Broken), "{coding:?} {body:?}");
+                assert_eq!(
+                    decode(coding, body, 1_000, |_| true),
+                    Err(Undecodable::Broken),
+                    "{coding:?} {body:?}"
+                );
             }
         }
-        for (coding, packed) in
-            [(Coding::Gzip, gzip(b"x")), (Coding::Deflate, zlib(b"x")), (Coding::Deflate, bare(b"x")), (Coding::Zstd, zstd(b"x"))]
-        {
+        for (coding, packed) in [
+            (Coding::Gzip, gzip(b"x")),
+            (Coding::Deflate, zlib(b"x")),
+            (Coding::Deflate, bare(b"x")),
+            (Coding::Zstd, zstd(b"x")),
+        ] {
             let more = [packed.as_slice(), b"more"].concat();
             assert_eq!(decode(coding, &more, 1_000, |_| true), Err(Undecodable::Broken), "{coding:?}");
         }

@@ -7,10 +7,10 @@ use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-use headgate_providers::{Limits, Provider};
 use headgate_providers::anthropic::Anthropic;
 use headgate_providers::bedrock::{Bedrock, Surface, Tables};
 use headgate_providers::vertex::{self, Vertex};
+use headgate_providers::{Limits, Provider};
 use sha2::{Digest as _, Sha256};
 
 use super::breaker::Breaker;

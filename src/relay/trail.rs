@@ -128,8 +128,7 @@ impl Trail {
     /// How long until any key of the plan can serve a new call; `None` where none ever can.
     fn free_after(&self, now: Moment) -> Option<Duration> {
         let Avoid { first_tier_only, unable, .. } = &self.avoid;
-        let fresh =
-            Avoid { first_tier_only: *first_tier_only, unable: unable.clone(), ..Avoid::default() };
+        let fresh = Avoid { first_tier_only: *first_tier_only, unable: unable.clone(), ..Avoid::default() };
         match choose::choose(&self.plan, &fresh, now, now) {
             Ok(_) => Some(Duration::ZERO),
             Err(Shortage { free_at: Some(free_at), .. }) => Some(free_at.since(now)),
@@ -270,7 +269,9 @@ fn without_attempt(cause: Cause, free_after: Option<Duration>) -> Failure {
         Cause::Parked | Cause::Tried => {
             (FailureKind::Unavailable, "No upstream credential can serve this request at the moment.")
         }
-        Cause::Inexpressible | Cause::NoKey => (FailureKind::Unavailable, "No upstream credential is configured for this model."),
+        Cause::Inexpressible | Cause::NoKey => {
+            (FailureKind::Unavailable, "No upstream credential is configured for this model.")
+        }
     };
     Failure::new(kind, message).after(free_after)
 }

@@ -66,8 +66,13 @@ async fn a_request_that_all_can_express_fails_over_through_all() {
     let world = world();
     world.wire.always("k1", Answer::broken());
     world.wire.always("aws", Answer::broken());
-    let plain = r#""tools":[{"name":"t","input_schema":{}}],"thinking":{"type":"adaptive"},"service_tier":null,"#;
-    let told = world.ask(&Ask::whole().with(r#""tools":[{"name":"t","input_schema":{}}],"thinking":{"type":"adaptive"},"#)).await;
+    let plain =
+        r#""tools":[{"name":"t","input_schema":{}}],"thinking":{"type":"adaptive"},"service_tier":null,"#;
+    let told = world
+        .ask(
+            &Ask::whole().with(r#""tools":[{"name":"t","input_schema":{}}],"thinking":{"type":"adaptive"},"#),
+        )
+        .await;
     assert_eq!((told.status, world.wire.order()), (200, vec!["k1".into(), "aws".into(), "native".into()]));
     // InvokeModel's body drops the null; the native API would get it, so it is not asked.
     world.wire.forget();
@@ -199,7 +204,10 @@ async fn tokens_are_counted_where_that_can_be_done() {
     world.wire.always("native", Answer::json(200, r#"{"input_tokens":7}"#));
     let ask = Ask { operation: Operation::CountTokens, ..Ask::whole() };
     let told = world.ask(&ask).await;
-    assert_eq!((told.text(), world.wire.order()), (r#"{"input_tokens":7}"#, vec!["k1".into(), "native".into()]));
+    assert_eq!(
+        (told.text(), world.wire.order()),
+        (r#"{"input_tokens":7}"#, vec!["k1".into(), "native".into()])
+    );
     // What the edge answers with an estimate.
     let yaml = "
 backends:

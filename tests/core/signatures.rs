@@ -32,7 +32,11 @@ fn ask() -> Ask {
 }
 
 fn refused() -> Answer {
-    Answer::error(400, "invalid_request_error", "messages.1.content.0: Invalid `signature` in `thinking` block")
+    Answer::error(
+        400,
+        "invalid_request_error",
+        "messages.1.content.0: Invalid `signature` in `thinking` block",
+    )
 }
 
 /// Refuses every request that holds a signature.

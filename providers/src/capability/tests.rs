@@ -65,7 +65,10 @@ fn members_are_refused_one_level_down() {
     let refuses = names(&["tools.allowed_callers", "output_config.task_*"]).unwrap();
     let rule = Rule { refuses, ..Rule::default() };
     let told = |body: Value| told(&rule, Passage::default(), &request(body, &[]));
-    assert_eq!(told(json!({"output_config": {"task_budget": {}}})), Some("output_config.task_budget".to_owned()));
+    assert_eq!(
+        told(json!({"output_config": {"task_budget": {}}})),
+        Some("output_config.task_budget".to_owned())
+    );
     assert_eq!(
         told(json!({"tools": [{"name": "a"}, {"name": "b", "allowed_callers": ["direct"]}]})),
         Some("tools.allowed_callers".to_owned())
@@ -85,8 +88,14 @@ fn tools_blocks_and_sources_are_found_where_they_stand() {
     let told = |body: Value| told(&rule, Passage::default(), &request(body, &[]));
     let image = |kind: &str| json!({"type": "image", "source": {"type": kind}});
     for (body, expected) in [
-        (json!({"tools": [{"name": "a"}, {"type": "custom"}, {"type": "bash_20250124"}, {"type": null}]}), None),
-        (json!({"tools": [{"name": "a"}, {"type": "web_search_20260209"}]}), Some("tools.1 web_search_20260209")),
+        (
+            json!({"tools": [{"name": "a"}, {"type": "custom"}, {"type": "bash_20250124"}, {"type": null}]}),
+            None,
+        ),
+        (
+            json!({"tools": [{"name": "a"}, {"type": "web_search_20260209"}]}),
+            Some("tools.1 web_search_20260209"),
+        ),
         (json!({"tools": [{"ty\u{70}e": "web_fetch_1"}]}), Some("tools.0 web_fetch_1")),
         (content(json!([image("base64")])), None),
         (content(json!([image("url")])), Some("messages.1.content.0.source url")),
@@ -101,7 +110,12 @@ fn tools_blocks_and_sources_are_found_where_they_stand() {
         (content(json!([{"type": "container_upload"}])), Some("messages.1.content.0 container_upload")),
         (json!({"system": [{"type": "odd"}]}), Some("system.0 odd")),
         // What is inside a tool's input is the caller's own.
-        (content(json!([{"type": "tool_use", "input": {"content": [image("url")], "source": {"type": "url"}}}])), None),
+        (
+            content(
+                json!([{"type": "tool_use", "input": {"content": [image("url")], "source": {"type": "url"}}}]),
+            ),
+            None,
+        ),
     ] {
         assert_eq!(told(body.clone()).as_deref(), expected, "{body}");
     }

@@ -32,7 +32,10 @@ fn rule(path: &str, raw: &raw::Capability, findings: &mut Findings<'_>) -> Rule 
             if name.is_empty() || name.contains(char::is_whitespace) {
                 findings.wrong(path, "is not a name, expected no blanks, and * for any characters");
             } else if option == "refuses" && !name.contains('.') {
-                findings.wrong(path, "names no member, expected FIELD.MEMBER; leave whole fields out of `fields`");
+                findings.wrong(
+                    path,
+                    "names no member, expected FIELD.MEMBER; leave whole fields out of `fields`",
+                );
             }
         }
     }

@@ -137,13 +137,15 @@ fn the_example_loads() {
         "AWS_ACCESS_KEY_ID",
         "AWS_SECRET_ACCESS_KEY",
         "AWS_BEARER_TOKEN_BEDROCK",
+        "FOUNDRY_API_KEY",
+        "ANTHROPIC_AWS_API_KEY",
         "OPENAI_API_KEY",
         "ACME_KEY",
         "NIGHTLY_KEY",
     ];
     let env = names.iter().map(|name| (*name, format!("a-long-and-random-{name}"))).collect();
     let settings = load(std::slice::from_ref(&example), &env).unwrap_or_else(|error| panic!("{error}"));
-    assert_eq!(settings.backends.len(), 5);
+    assert_eq!(settings.backends.len(), 8);
     assert_eq!(settings.routes[0].targets.iter().map(|target| target.tier).collect::<Vec<_>>(), [0, 1, 1, 2]);
     assert_eq!(settings.files, [example]);
 }

@@ -368,6 +368,24 @@ fn vertex_s_tables_must_make_sense() {
 }
 
 #[test]
+fn what_a_provider_or_backend_takes_must_make_sense() {
+    let of = |rule: &str| problems(&format!("providers: {{ openai: {{ capabilities: [ {{ {rule} }} ] }} }}"));
+    let at = "providers.openai.capabilities[0]";
+    assert_eq!(of("models: 'gpt-*', max_body_bytes: 0, fields: [], refuses: [ tools.strict ]"), [""; 0]);
+    let unknown = "unknown option, the nearest known one is";
+    assert_eq!(of("feilds: []"), [format!("{at}.feilds: {unknown} `fields`")]);
+    assert_eq!(of("operations: [ count_token ]").len(), 1);
+    assert!(of("operations: [ count_token ]")[0].contains("the nearest is `count_tokens`"));
+    let name = "is not a name, expected no blanks, and * for any characters";
+    assert_eq!(of("tools: [ custom, 'a b' ]"), [format!("{at}.tools[1]: {name}")]);
+    assert_eq!(of("refuses: [ speed ]").len(), 1);
+    assert_eq!(of("max_body_bytes: 1073741825").len(), 1);
+    assert_eq!(of("models: ''").len(), 1);
+    let own = problems("backends: [ { name: a, provider: anthropic, capabilities: [ { tools: [ '' ] } ] } ]");
+    assert_eq!(own, [format!("backends[0].capabilities[0].tools[0]: {name}")]);
+}
+
+#[test]
 fn times_of_credentials_must_fit() {
     let of = |options: &str| problems(&format!("credentials: {{ {options} }}"));
     assert_eq!(of("retry_first_ms: 5000, retry_max_ms: 1000").len(), 1);

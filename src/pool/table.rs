@@ -188,10 +188,13 @@ impl Table {
         Some(Plan { tiers, limits, spill_after, first_event, snapshot: self.number })
     }
 
-    /// Without routes every model goes to every Anthropic backend, all of one tier.
+    /// Without routes every model goes to every Anthropic backend, all of one tier; where there is none, to every backend, by
+    /// the name the caller gave: with a cloud's credential alone there is nothing else to serve it.
     fn route_everywhere(&self) -> Route {
+        let speaks_it = |backend: &Arc<Backend>| backend.provider == ProviderSettings::Anthropic;
+        let any = !self.settings.backends.iter().any(speaks_it);
         let targets = self.settings.backends.iter().enumerate();
-        let targets = targets.filter(|(_, backend)| backend.provider == ProviderSettings::Anthropic);
+        let targets = targets.filter(|(_, backend)| any || speaks_it(backend));
         Route {
             model: ModelPattern::new("*"),
             spill_after: Duration::ZERO,

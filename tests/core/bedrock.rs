@@ -178,3 +178,24 @@ async fn a_dialect_frame_of_another_kind_is_no_answer() {
     assert_eq!((told.status, told.events("message_stop")), (200, 1));
     assert_eq!(world.wire.order().last().map(String::as_str), Some("k1"));
 }
+
+#[tokio::test(start_paused = true)]
+async fn without_routes_and_without_anthropic_it_serves_by_the_name_it_is_asked_for() {
+    let aws = "
+backends:
+  - name: aws
+    provider: bedrock
+    region: us-east-1
+    base_url: 'http://127.0.0.1:9'
+    keys: [ { name: aws-1, bearer_token: 'value:aws-1' } ]
+";
+    let model = "us.anthropic.claude-sonnet-4-5-20250929-v1:0";
+    let alone = World::new(aws);
+    assert_eq!(alone.ask(&Ask::of(model)).await.status, 200);
+    assert!(alone.wire.sent()[0].path.contains("claude-sonnet-4-5"), "{:?}", alone.wire.sent()[0]);
+
+    let anthropic = "  - { name: a, provider: anthropic, base_url: 'http://127.0.0.1:9', keys: [ { name: k1, secret: 'value:k1' } ] }\n";
+    let both = World::new(&format!("{aws}{anthropic}"));
+    assert_eq!(both.ask(&Ask::of(model)).await.status, 200);
+    assert_eq!((both.wire.count("aws-1"), both.wire.count("k1")), (0, 1));
+}

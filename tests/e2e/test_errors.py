@@ -127,7 +127,7 @@ def raise_(error):
 
 
 def test_an_error_in_the_middle_of_a_stream(fresh_sides):
-    prompt = "[[sim:scenario=text,events=20,fault=error_event,error_type=overloaded_error,after_deltas=5]]"
+    prompt = "[[sim:scenario=text,events=20,pace_ms=10,fault=error_event,error_type=overloaded_error,after_deltas=5]]"
 
     def scenario(side):
         seen = []

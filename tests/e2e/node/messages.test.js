@@ -163,7 +163,7 @@ describe("errors", () => {
   });
 
   test("in the middle of a stream", async () => {
-    const prompt = "[[sim:scenario=text,events=20,fault=error_event,error_type=overloaded_error,after_deltas=5]]";
+    const prompt = "[[sim:scenario=text,events=20,pace_ms=10,fault=error_event,error_type=overloaded_error,after_deltas=5]]";
     const told = await same((side) => failure(() => side.messages.stream(ask(prompt)).finalMessage()));
     assert.equal(told[3].type, "overloaded_error");
   });

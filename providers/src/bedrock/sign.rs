@@ -76,8 +76,8 @@ fn unsigned() -> Fault {
     Fault::new(FaultKind::Inexpressible, "the request cannot be signed: host, path or a header is not valid")
 }
 
-/// SHA-256 of the slices in order, in lower-case hex. By ring, whose code for processors without SHA instructions takes half the
-/// time of `sha2`'s: hashing is most of what a large body costs here.
+/// SHA-256 of the slices in order, in lower-case hex. By ring, whose code for processors without SHA instructions takes a third
+/// to nearly a half less time than `sha2`'s: hashing is most of what a large body costs here.
 fn sha256(slices: &[Bytes]) -> String {
     let mut hash = digest::Context::new(&digest::SHA256);
     for slice in slices {

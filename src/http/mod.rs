@@ -5,6 +5,7 @@
 
 mod admin;
 mod body;
+mod chunks;
 mod client;
 mod connector;
 mod decode;
@@ -24,7 +25,10 @@ use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix_web::dev::Server;
+use actix_web::body::{BodySize, MessageBody};
+use actix_web::dev::{Path, Server, Service as _, ServiceRequest, ServiceResponse, Url};
+use actix_web::http::Uri;
+use actix_web::http::header::HeaderMap;
 use actix_web::rt::net::TcpStream;
 use actix_web::web::{self, Data};
 use actix_web::{App, HttpRequest, HttpServer};
@@ -100,6 +104,10 @@ pub fn bind(gateway: &Arc<Gateway>) -> io::Result<Servers> {
         App::new()
             .app_data(Data::new(Edge { gateway: shared.clone(), links, stalls }))
             .app_data(Data::new(shared.clone()))
+            .wrap_fn(|request, service| {
+                let answered = service.call(request);
+                async move { answered.await.map(lightened) }
+            })
             .configure(data_routes)
     })
     .workers(server.workers)
@@ -125,6 +133,23 @@ pub fn bind(gateway: &Arc<Gateway>) -> io::Result<Servers> {
     .disable_signals();
     let admin = run!(admin, admin_listener, &server.admin_tls)?;
     Ok(Servers { data, admin, data_address, admin_address })
+}
+
+/// A stream's request without its head. actix keeps a hundred finished requests of each worker to use them again, with the head
+/// they came with, and each line of a head holds on to the 16 KiB that were read with it: after a rush of streams that
+/// would be megabytes.
+fn lightened<B: MessageBody>(response: ServiceResponse<B>) -> ServiceResponse<B> {
+    if response.response().body().size() != BodySize::Stream {
+        return response;
+    }
+    let (request, response) = response.into_parts();
+    let mut request = ServiceRequest::from_request(request);
+    *request.match_info_mut() = Path::new(Url::default());
+    let head = request.head_mut();
+    head.headers = HeaderMap::new();
+    head.uri = Uri::default();
+    let (request, _) = request.into_parts();
+    ServiceResponse::new(request, response)
 }
 
 fn data_routes(app: &mut web::ServiceConfig) {

@@ -9,6 +9,7 @@ use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
+use super::chunks::Chunks;
 use actix_rt::net::{ActixStream, Ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
@@ -54,6 +55,7 @@ pub struct WireIo {
     awaiting: bool,
     /// A write failed: further ones are swallowed so that an early answer is read.
     refused: bool,
+    chunks: Chunks,
 }
 
 impl fmt::Debug for WireIo {
@@ -67,13 +69,17 @@ impl WireIo {
     /// Over plain TCP.
     #[must_use]
     pub fn plain(stream: TcpStream) -> Self {
-        Self { stream: Stream::Plain(stream), served: false, awaiting: false, refused: false }
+        Self::over(Stream::Plain(stream))
     }
 
     /// Over TLS.
     #[must_use]
     pub fn tls(stream: TlsStream<TcpStream>) -> Self {
-        Self { stream: Stream::Tls(Box::new(stream)), served: false, awaiting: false, refused: false }
+        Self::over(Stream::Tls(Box::new(stream)))
+    }
+
+    fn over(stream: Stream) -> Self {
+        Self { stream, served: false, awaiting: false, refused: false, chunks: Chunks::default() }
     }
 
     fn tcp(&self) -> &TcpStream {
@@ -108,7 +114,11 @@ impl AsyncRead for WireIo {
         match std::task::ready!(read) {
             Ok(()) if buffer.filled().len() > before => {
                 self.served = true;
-                self.awaiting = false;
+                if std::mem::take(&mut self.awaiting) {
+                    self.chunks.begin();
+                }
+                let left = self.chunks.join(&mut buffer.filled_mut()[before..]);
+                buffer.set_filled(before + left);
                 Poll::Ready(Ok(()))
             }
             Ok(()) if buffer.remaining() == 0 => Poll::Ready(Ok(())),

@@ -32,12 +32,11 @@ pub(super) fn classify(project: &str, head: &WireHead, body: &Bytes, wall: Syste
     }
     let kind = kind(head.status, &status);
     let dimension = if kind == FaultKind::RateLimited { status.dimension() } else { None };
-    let shown = shown_status(kind, head.status);
+    let (shown, sentence) = shown(kind, head.status, &status, project);
     let mut headers = head.headers.clone();
     // The body that goes with these is ours.
     headers.retain(|name| !name.starts_with("content-"));
     headers.push("content-type", Bytes::from_static(b"application/json"));
-    let sentence = sentence(kind, head.status, &status, project);
     let body = envelope(error_type_for_status(shown), &sentence, None);
     Fault {
         kind,
@@ -125,53 +124,34 @@ fn exhausted(status: &Status) -> FaultKind {
     }
 }
 
-/// The status the Messages API has for it. Capacity in a 429 stays a 429.
-fn shown_status(kind: FaultKind, http: u16) -> u16 {
+/// The status the Messages API has for it, and the message for the caller: upstream's own only where it is about the request, and
+/// never with our project in it. Capacity in a 429 stays a 429.
+fn shown(kind: FaultKind, http: u16, status: &Status, project: &str) -> (u16, String) {
+    let answered = || format!("The upstream answered with status {http}.");
+    let refused = || "The upstream refused its credential.".to_owned();
     match kind {
-        FaultKind::ModelMissing => 404,
-        FaultKind::KeyRefused => 401,
-        FaultKind::KeyForbidden => 403,
-        FaultKind::Billing => 402,
-        FaultKind::RateLimited => 429,
-        FaultKind::Overloaded if http == 429 => 429,
-        FaultKind::Overloaded => 529,
-        FaultKind::Request if http == 413 => 413,
-        FaultKind::Request | FaultKind::Inexpressible => 400,
-        FaultKind::Server if http == 504 => 504,
-        FaultKind::Malformed => 502,
-        FaultKind::Server
-        | FaultKind::NotFound
-        | FaultKind::SignatureRefused
-        | FaultKind::Quota
-        | FaultKind::Hold
-        | FaultKind::NotReady
-        | FaultKind::FirstEventTimeout
-        | FaultKind::WholeTimeout
-        | FaultKind::IdleTimeout
-        | FaultKind::CallDeadline
-        | FaultKind::Connect
-        | FaultKind::Tls
-        | FaultKind::Reset
-        | FaultKind::Truncated
-        | FaultKind::StaleConnection
-        | FaultKind::UploadRefused => 500,
-    }
-}
-
-/// The message for the caller: upstream's own only where it is about the request, and never with our project in it.
-fn sentence(kind: FaultKind, http: u16, status: &Status, project: &str) -> String {
-    match kind {
-        FaultKind::Request if !status.message.is_empty() => status.without_project(project),
-        FaultKind::Request => format!("The upstream refused the request with status {http}."),
-        FaultKind::ModelMissing => "The requested model is not available at this upstream.".to_owned(),
-        FaultKind::Inexpressible => POLICY.to_owned(),
-        FaultKind::Overloaded => "The upstream is overloaded. Please try again later.".to_owned(),
-        FaultKind::RateLimited => "This request would exceed the rate limit.".to_owned(),
-        FaultKind::KeyRefused | FaultKind::KeyForbidden | FaultKind::Billing => {
-            "The upstream refused its credential.".to_owned()
+        FaultKind::Request => {
+            let shown = if http == 413 { 413 } else { 400 };
+            let sentence = if status.message.is_empty() {
+                format!("The upstream refused the request with status {http}.")
+            } else {
+                status.without_project(project)
+            };
+            (shown, sentence)
         }
+        FaultKind::Inexpressible => (400, POLICY.to_owned()),
+        FaultKind::ModelMissing => (404, "The requested model is not available at this upstream.".to_owned()),
+        FaultKind::KeyRefused => (401, refused()),
+        FaultKind::KeyForbidden => (403, refused()),
+        FaultKind::Billing => (402, refused()),
+        FaultKind::RateLimited => (429, "This request would exceed the rate limit.".to_owned()),
+        FaultKind::Overloaded => {
+            let shown = if http == 429 { 429 } else { 529 };
+            (shown, "The upstream is overloaded. Please try again later.".to_owned())
+        }
+        FaultKind::Malformed => (502, answered()),
+        FaultKind::Server if http == 504 => (504, answered()),
         FaultKind::Server
-        | FaultKind::Malformed
         | FaultKind::NotFound
         | FaultKind::SignatureRefused
         | FaultKind::Quota
@@ -186,7 +166,7 @@ fn sentence(kind: FaultKind, http: u16, status: &Status, project: &str) -> Strin
         | FaultKind::Reset
         | FaultKind::Truncated
         | FaultKind::StaleConnection
-        | FaultKind::UploadRefused => format!("The upstream answered with status {http}."),
+        | FaultKind::UploadRefused => (500, answered()),
     }
 }
 

@@ -30,6 +30,7 @@ pub mod models;
 pub mod pool;
 pub mod relay;
 pub mod reload;
+pub mod remember;
 pub mod reply;
 pub mod serve;
 pub mod settle;

@@ -47,10 +47,10 @@ impl Pools {
                 // The change to WAL does not wait for locks, so of several processes at once some are told to come again;
                 // whoever waits for this ends it.
                 while let Err(error) = migrate(&writer).await {
-                    match error {
-                        StoreError::Unavailable { .. } if is_busy(&error) => tokio::time::sleep(AGAIN).await,
-                        _ => return Err(error),
+                    if !is_busy(&error) {
+                        return Err(error);
                     }
+                    tokio::time::sleep(AGAIN).await;
                 }
                 Ok(Self { writer, reader: pool(READERS, address.timeout).connect_lazy_with(reads) })
             }

@@ -5,8 +5,6 @@
 //! belongs to a key that the settings do not name (yet) stays in the store until its time is over.
 
 mod pool;
-#[cfg(test)]
-mod tests;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

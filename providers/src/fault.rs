@@ -356,3 +356,25 @@ impl Fault {
         self.answer.as_ref().map(|answer| answer.status)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::{Dimension, FaultKind, Source};
+
+    #[test]
+    fn every_name_is_one_s_own_and_leads_back() {
+        for kind in FaultKind::ALL {
+            assert_eq!(FaultKind::named(kind.name()), Some(kind));
+        }
+        for dimension in Dimension::ALL {
+            assert_eq!(Dimension::named(dimension.name()), Some(dimension));
+        }
+        for source in Source::ALL {
+            assert_eq!(Source::named(source.name()), Some(source));
+        }
+        let kinds: BTreeSet<&str> = FaultKind::ALL.iter().map(|kind| kind.name()).collect();
+        assert_eq!((kinds.len(), FaultKind::named("no such fault")), (FaultKind::ALL.len(), None));
+    }
+}

@@ -11,5 +11,6 @@
 mod contract;
 mod disk;
 mod file;
+mod remembered;
 mod secrets;
 mod stand;

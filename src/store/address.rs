@@ -40,3 +40,26 @@ impl StoreAddress {
         Ok(Self { place, timeout: settings.timeout, keep_answers: settings.idempotency })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Environment, load};
+
+    #[test]
+    fn it_is_a_file_or_memory_and_postgresql_is_not_spoken_to_yet() {
+        let settings = |url: &str| {
+            let env: Environment = [("HEADGATE__STORE__URL", url)].into_iter().collect();
+            load(&[], &env).unwrap_or_else(|error| panic!("{error}"))
+        };
+        let place = |url: &str| StoreAddress::of(&settings(url).store).map(|address| address.place);
+        assert_eq!(place("sqlite::memory:"), Ok(Place::Memory));
+        assert_eq!(place("sqlite://a/b c.db"), Ok(Place::File("a/b c.db".into())));
+        assert_eq!(place("sqlite:///data/x.db"), Ok(Place::File("/data/x.db".into())));
+        assert!(place("postgres://db/headgate").is_err());
+        let warning = "store.url: PostgreSQL is not spoken to yet: nothing is stored";
+        assert!(settings("postgres://db/headgate").warnings.contains(&warning.to_owned()));
+        let address = StoreAddress::of(&settings("sqlite::memory:").store).unwrap();
+        assert_eq!((address.timeout.as_millis(), address.keep_answers.as_secs()), (5000, 86_400));
+    }
+}

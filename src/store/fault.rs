@@ -82,6 +82,7 @@ impl From<sqlx::Error> for StoreError {
         }
         #[expect(clippy::wildcard_enum_match_arm, reason = "the enum of another crate, open to growth")]
         match error {
+            sqlx::Error::PoolClosed => Self::unavailable("it is closed"),
             sqlx::Error::PoolTimedOut => Self::unavailable("all its connections are busy"),
             sqlx::Error::Io(error) => Self::unavailable(format!("{}", error.kind())),
             sqlx::Error::ColumnDecode { index, .. } => {

@@ -10,6 +10,7 @@ mod audit;
 mod fault;
 mod remembered;
 mod resources;
+mod schema;
 mod sqlite;
 mod standing;
 #[cfg(test)]
@@ -22,7 +23,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use futures_util::future::BoxFuture;
 use sqlx::SqliteConnection;
 use tokio::runtime::{Handle, Runtime};
-use tokio::sync::OnceCell;
+use tokio::sync::{Mutex, OnceCell};
 
 pub use address::{Place, StoreAddress};
 pub use answers::{Answered, NewAnswer};
@@ -44,6 +45,7 @@ struct Inner {
     address: StoreAddress,
     clock: Clock,
     pools: OnceCell<Pools>,
+    opening: Mutex<()>,
     standing: Standing,
     runtime: Option<Runtime>,
 }
@@ -61,6 +63,7 @@ impl Store {
             address: address.clone(),
             clock: Clock::machine(),
             pools: OnceCell::new(),
+            opening: Mutex::new(()),
             standing: Standing::default(),
             runtime: Some(runtime),
         })))
@@ -133,8 +136,8 @@ impl Store {
         F: Send + 'static,
     {
         let inner = self.0.clone();
-        self.bounded(Side::Reading, async move {
-            let pools = inner.pools().await?;
+        self.bounded(Side::Reading, |awaited| async move {
+            let pools = inner.pools(&awaited).await?;
             let mut connection = pools.reader.acquire().await?;
             let result = work(&mut connection).await;
             pools.put_back(connection, result.as_ref().err().is_none_or(StoreError::is_a_caller_s)).await;
@@ -152,27 +155,29 @@ impl Store {
         F: Send + 'static,
     {
         let inner = self.0.clone();
-        let waits = Waits::default();
-        let waiting = waits.0.clone();
-        self.bounded(Side::Writing, async move {
-            let pools = inner.pools().await?;
+        self.bounded(Side::Writing, |awaited| async move {
+            let pools = inner.pools(&awaited).await?;
             let mut connection = pools.writer.acquire().await?;
-            let (result, is_sound) = sqlite::transact(&mut connection, work, || waiting.load(Relaxed)).await;
+            let (result, is_sound) = sqlite::transact(&mut connection, work, &awaited).await;
             pools.put_back(connection, is_sound).await;
             result
         })
         .await
     }
 
-    /// Runs `task` on the store's own runtime, so that it ends in order even where the caller goes away, and waits for it no
-    /// longer than the timeout.
-    async fn bounded<T: Send + 'static>(
+    /// Runs a task on the store's own runtime, so that it ends in order even where the caller goes away, and waits for it no
+    /// longer than the timeout. Tasks that wait for a hung disk are as few as there are connections; all others end in time.
+    async fn bounded<T: Send + 'static, W>(
         &self,
         side: Side,
-        task: impl Future<Output = Result<T, StoreError>> + Send + 'static,
-    ) -> Result<T, StoreError> {
+        task: impl FnOnce(Awaited) -> W,
+    ) -> Result<T, StoreError>
+    where
+        W: Future<Output = Result<T, StoreError>> + Send + 'static,
+    {
         let timeout = self.0.address.timeout;
-        let task = self.background().spawn(task);
+        let waits = Waits::default();
+        let task = self.background().spawn(task(Awaited(waits.0.clone())));
         let result = match tokio::time::timeout(timeout, task).await {
             Ok(Ok(result)) => result,
             Ok(Err(_)) => Err(StoreError::unavailable("its task has ended early")),
@@ -184,8 +189,19 @@ impl Store {
 }
 
 impl Inner {
-    async fn pools(&self) -> Result<&Pools, StoreError> {
-        self.pools.get_or_try_init(|| Pools::open(&self.address)).await
+    /// The connections. One task at a time opens the store, and nothing stops it midway: a hung disk then holds one thread.
+    async fn pools(&self, awaited: &Awaited) -> Result<&Pools, StoreError> {
+        if let Some(pools) = self.pools.get() {
+            return Ok(pools);
+        }
+        let turn = tokio::time::timeout(self.address.timeout, self.opening.lock()).await;
+        let _turn = turn.map_err(|_| StoreError::unavailable("it is still being opened"))?;
+        if let Some(pools) = self.pools.get() {
+            return Ok(pools);
+        }
+        awaited.still()?;
+        let pools = Pools::open(&self.address, self.clock).await?;
+        Ok(self.pools.get_or_init(|| async { pools }).await)
     }
 }
 
@@ -197,7 +213,7 @@ impl Drop for Inner {
     }
 }
 
-/// True until it is dropped: the caller of a write still waits for it.
+/// A caller waits until this is dropped.
 struct Waits(Arc<AtomicBool>);
 
 impl Default for Waits {
@@ -209,6 +225,17 @@ impl Default for Waits {
 impl Drop for Waits {
     fn drop(&mut self) {
         self.0.store(false, Relaxed);
+    }
+}
+
+/// Whether the caller of a task still waits for it.
+struct Awaited(Arc<AtomicBool>);
+
+impl Awaited {
+    /// An error once nobody waits.
+    fn still(&self) -> Result<(), StoreError> {
+        let waits = self.0.load(Relaxed);
+        if waits { Ok(()) } else { Err(StoreError::unavailable("nobody waits for it any more")) }
     }
 }
 

@@ -6,22 +6,21 @@
 use std::path::Path;
 use std::time::Duration;
 
-use futures_util::future::BoxFuture;
-use sqlx::migrate::Migrator;
+use futures_util::future::{BoxFuture, try_join_all};
 use sqlx::pool::PoolConnection;
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
 };
 use sqlx::{Connection as _, Sqlite, SqliteConnection};
 
-use super::{Place, StoreAddress, StoreError};
+use super::schema::migrate;
+use super::{Awaited, Place, StoreAddress, StoreError};
+use crate::clock::Clock;
 
 /// Connections that read: few, for the admin plane alone uses them.
 const READERS: u32 = 3;
 /// Between two tries of opening a file that another process is just making.
 const AGAIN: Duration = Duration::from_millis(20);
-
-static MIGRATIONS: Migrator = sqlx::migrate!("src/store/migrations");
 
 /// The connections of one open store.
 pub(in crate::store) struct Pools {
@@ -31,34 +30,34 @@ pub(in crate::store) struct Pools {
 }
 
 impl Pools {
-    pub async fn open(address: &StoreAddress) -> Result<Self, StoreError> {
+    pub async fn open(address: &StoreAddress, clock: Clock) -> Result<Self, StoreError> {
         let options = SqliteConnectOptions::new().foreign_keys(true).busy_timeout(address.timeout);
-        match &address.place {
+        let path = match &address.place {
             Place::Memory => {
                 // A database in memory belongs to one connection, which then does both.
                 let writer = pool(1, address.timeout).connect_lazy_with(options.in_memory(true));
-                migrate(&writer).await?;
-                Ok(Self { in_memory: true, reader: writer.clone(), writer })
+                migrate(&mut *writer.acquire().await?).await?;
+                return Ok(Self { in_memory: true, reader: writer.clone(), writer });
             }
-            Place::File(path) => {
-                make(path)?;
-                let options = options.filename(path).create_if_missing(false);
-                let reads = options.clone().pragma("query_only", "ON");
-                let writes =
-                    options.journal_mode(SqliteJournalMode::Wal).synchronous(SqliteSynchronous::Full);
-                let writer = pool(1, address.timeout).connect_lazy_with(writes);
-                // The change to WAL does not wait for locks, so of several processes at once some are told to come again;
-                // whoever waits for this ends it.
-                while let Err(error) = migrate(&writer).await {
-                    if !is_busy(&error) {
-                        return Err(error);
-                    }
-                    tokio::time::sleep(AGAIN).await;
-                }
-                let reader = pool(READERS, address.timeout).connect_lazy_with(reads);
-                Ok(Self { in_memory: false, reader, writer })
+            Place::File(path) => path,
+        };
+        make(path).await?;
+        let options = options.filename(path).create_if_missing(false);
+        let reads = options.clone().pragma("query_only", "ON");
+        let writes = options.journal_mode(SqliteJournalMode::Wal).synchronous(SqliteSynchronous::Full);
+        let end = clock.now() + address.timeout;
+        // The change to WAL does not wait for locks, so of several processes at once some are told to come again.
+        while let Err(error) = first_connection(&writes).await {
+            if !is_busy(&error) || clock.now() >= end {
+                return Err(error);
             }
+            tokio::time::sleep(AGAIN).await;
         }
+        let writer = pool(1, address.timeout).connect_lazy_with(writes);
+        let reader = pool(READERS, address.timeout).connect_lazy_with(reads);
+        // All at once now: a connection that is made while the disk hangs would cost a thread each time.
+        drop((writer.acquire().await?, try_join_all((0..READERS).map(|_| reader.acquire())).await?));
+        Ok(Self { in_memory: false, writer, reader })
     }
 
     /// Gives a connection back, or closes it where a failure left it in a state nobody knows; a new one takes its place.
@@ -85,14 +84,13 @@ fn pool(connections: u32, timeout: Duration) -> SqlitePoolOptions {
 pub(in crate::store) async fn transact<T, F>(
     connection: &mut SqliteConnection,
     work: F,
-    is_awaited: impl Fn() -> bool,
+    awaited: &Awaited,
 ) -> (Result<T, StoreError>, bool)
 where
     F: for<'c> FnOnce(&'c mut SqliteConnection) -> BoxFuture<'c, Result<T, StoreError>>,
 {
-    let late = || Err(StoreError::unavailable("nobody waits for it any more"));
-    if !is_awaited() {
-        return (late(), true);
+    if let Err(late) = awaited.still() {
+        return (Err(late), true);
     }
     let mut transaction = match connection.begin_with("BEGIN IMMEDIATE").await {
         Ok(transaction) => transaction,
@@ -102,8 +100,10 @@ where
             return (Err(error), is_sound);
         }
     };
-    let result = if is_awaited() { work(&mut transaction).await } else { late() };
-    let result = if result.is_ok() && !is_awaited() { late() } else { result };
+    let result = match awaited.still() {
+        Ok(()) => work(&mut transaction).await.and_then(|value| awaited.still().map(|()| value)),
+        Err(late) => Err(late),
+    };
     match result {
         Ok(value) => match transaction.commit().await {
             Ok(()) => (Ok(value), true),
@@ -116,64 +116,28 @@ where
     }
 }
 
+/// Brings the schema up to date. Not by way of a pool, which gives up on a hung disk, leaves a thread to it and tries again.
+async fn first_connection(options: &SqliteConnectOptions) -> Result<(), StoreError> {
+    let mut connection = SqliteConnection::connect_with(options).await?;
+    let migrated = migrate(&mut connection).await;
+    let _closed = connection.close().await;
+    migrated
+}
+
 /// Makes the file where none is, for its owner only. SQLite takes an empty file for a new database.
-fn make(path: &Path) -> Result<(), StoreError> {
-    let mut options = std::fs::OpenOptions::new();
+async fn make(path: &Path) -> Result<(), StoreError> {
+    let mut options = tokio::fs::OpenOptions::new();
     options.write(true).create_new(true);
     #[cfg(unix)]
-    {
-        use std::os::unix::fs::OpenOptionsExt as _;
-        options.mode(0o600);
-    }
-    match options.open(path) {
+    options.mode(0o600);
+    match options.open(path).await {
         Ok(_) => Ok(()),
-        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
-        Err(_) if path.exists() => Ok(()),
+        // A file that is there may be read-only, and so may its folder.
+        Err(_) if tokio::fs::try_exists(path).await.is_ok_and(|exists| exists) => Ok(()),
         Err(error) => {
-            Err(StoreError::unavailable(format!("{} cannot be made: {}", path.display(), error.kind())))
+            let reason = format!("{} cannot be made: {}", path.display(), error.kind());
+            Err(StoreError::unavailable(reason))
         }
-    }
-}
-
-/// Brings the schema up to date in one transaction, so that of several processes at once one does it and the others wait.
-async fn migrate(writer: &SqlitePool) -> Result<(), StoreError> {
-    let mut connection = writer.acquire().await?;
-    let known = MIGRATIONS.iter().map(|migration| migration.version).max().unwrap_or_default();
-    let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
-    let found = schema(&mut transaction).await?;
-    if let Some((found, least_known)) = found
-        && least_known > known
-    {
-        return Err(StoreError::NewerSchema { found, known });
-    }
-    if found.is_none_or(|(found, _)| found < known) {
-        MIGRATIONS.run_direct(None, &mut *transaction, false).await.map_err(unmigrated)?;
-    }
-    transaction.commit().await?;
-    Ok(())
-}
-
-/// The newest migration the database has seen, and the oldest schema whose program may use it; `None` for a new one.
-async fn schema(connection: &mut SqliteConnection) -> Result<Option<(i64, i64)>, StoreError> {
-    let tables = "SELECT count(*) FROM sqlite_schema WHERE name IN ('_sqlx_migrations', 'compatibility')";
-    let tables: i64 = sqlx::query_scalar(tables).fetch_one(&mut *connection).await?;
-    if tables < 2 {
-        return Ok(None);
-    }
-    let versions =
-        "SELECT coalesce(max(version), 0), (SELECT least_known FROM compatibility) FROM _sqlx_migrations";
-    Ok(Some(sqlx::query_as(versions).fetch_one(connection).await?))
-}
-
-fn unmigrated(error: sqlx::migrate::MigrateError) -> StoreError {
-    use sqlx::migrate::MigrateError;
-    #[expect(clippy::wildcard_enum_match_arm, reason = "the enum of another crate, open to growth")]
-    match error {
-        MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) => error.into(),
-        MigrateError::VersionMismatch(version) => StoreError::damaged(format!(
-            "its schema {version} is not the one this program knows by that number"
-        )),
-        _ => StoreError::damaged("its schema is not one of ours"),
     }
 }
 

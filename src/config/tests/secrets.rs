@@ -104,6 +104,16 @@ fn the_master_key_is_hex_or_base64() {
 }
 
 #[test]
+fn previous_master_keys_keep_their_order_and_show_nothing() {
+    let deployment = Deployment::of("store: { previous_master_keys: ['env:SECOND', 'env:FIRST'] }");
+    let deployment = deployment.variable("SECOND", &"02".repeat(32)).variable("FIRST", &"01".repeat(32));
+    let store = deployment.settings().store;
+    let previous: Vec<u8> = store.previous_master_keys.iter().map(|key| key.bytes()[31]).collect();
+    assert_eq!(previous, [2, 1]);
+    assert!(format!("{store:?}").contains("[[master key], [master key]]"));
+}
+
+#[test]
 fn weak_client_keys_and_written_out_secrets_are_warned_about() {
     let settings = Deployment::of("tenants: [ { name: t, key: 'value:short' }, { name: u, key: 'env:U' } ]")
         .variable("U", &"ab".repeat(20))

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use sqlx::Row as _;
 use tokio::sync::Semaphore;
 
 use super::{Place, Store, StoreAddress, StoreError, StoreState, StoredSwitch, SwitchState};
@@ -118,6 +119,61 @@ async fn a_read_only_database_refuses_writes_and_recovers() {
     pragma(&store, "PRAGMA query_only = OFF").await;
     store.save_switches(&switches(1)).await.unwrap();
     assert_eq!(store.state(), StoreState::Open);
+}
+
+#[tokio::test]
+async fn a_store_that_hangs_does_not_gather_what_nobody_waits_for() {
+    let (store, _folder) = store(Duration::from_millis(100)).await;
+    let go = Arc::new(Semaphore::new(0));
+    let waiting = go.clone();
+    let hung = store.write(move |_| {
+        Box::pin(async move {
+            let _permit = waiting.acquire().await;
+            Ok(())
+        })
+    });
+    assert!(hung.await.is_err());
+    for _ in 0..5 {
+        let calls = (0..100).map(|_| async { store.save_switches(&switches(1)).await });
+        assert!(futures_util::future::join_all(calls).await.iter().all(Result::is_err));
+    }
+    let settled = async {
+        while store.background().metrics().num_alive_tasks() > 1 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), settled).await.expect("only the task that hangs is left");
+    go.add_permits(1);
+    store.probe().await.unwrap();
+    assert_eq!(store.switches().await, Ok(Vec::new()));
+}
+
+#[tokio::test]
+async fn every_commit_reaches_the_disk_and_readers_cannot_write() {
+    let (store, _folder) = store(Duration::from_secs(30)).await;
+    let ask = |pragma: &'static str| {
+        let store = store.clone();
+        async move {
+            // Read on the writer's connection: synchronous is a setting of each.
+            let asked = store.write(move |connection| {
+                Box::pin(async move {
+                    let row = sqlx::query(pragma).fetch_one(connection).await?;
+                    Ok(row.try_get_unchecked::<String, _>(0)?)
+                })
+            });
+            asked.await.unwrap()
+        }
+    };
+    assert_eq!(ask("PRAGMA synchronous").await, "2", "FULL");
+    assert_eq!(ask("PRAGMA journal_mode").await, "wal");
+    assert_eq!(ask("PRAGMA foreign_keys").await, "1");
+    let write = store.read(|connection| {
+        Box::pin(async move {
+            sqlx::query("DELETE FROM switches").execute(connection).await?;
+            Ok(())
+        })
+    });
+    assert_eq!(write.await, Err(StoreError::unavailable("its file is read-only")));
 }
 
 #[test]

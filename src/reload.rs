@@ -273,6 +273,9 @@ fn takes_restart(started: &Settings, new: &Settings) -> Vec<&'static str> {
         ("server.tls", same_tls(false)),
         ("server.admin_tls", same_tls(true)),
         ("deadlines.write_stall_ms", started.deadlines.write_stall == new.deadlines.write_stall),
+        ("store.url", started.store.url.expose() == new.store.url.expose()),
+        ("store.timeout_ms", started.store.timeout == new.store.timeout),
+        ("store.idempotency_s", started.store.idempotency == new.store.idempotency),
         ("log", started.log == new.log),
     ]
     .into_iter()
@@ -298,9 +301,17 @@ mod tests {
         let same = settings("{ backends: [], relay: { max_attempts: 2 }, server: { drain_delay_s: 1 } }");
         assert!(takes_restart(&started, &same).is_empty());
         let other = settings(
-            "{ backends: [], server: { listen: '127.0.0.1:1', drain_timeout_s: 5, workers: 900 }, log: { level: debug } }",
+            "{ backends: [], server: { listen: '127.0.0.1:1', drain_timeout_s: 5, workers: 900 }, store: { url: 'sqlite://b', timeout_ms: 9999, idempotency_s: 9 }, log: { level: debug } }",
         );
-        let named = ["server.listen", "server.workers", "server.drain_timeout_s", "log"];
+        let named = [
+            "server.listen",
+            "server.workers",
+            "server.drain_timeout_s",
+            "store.url",
+            "store.timeout_ms",
+            "store.idempotency_s",
+            "log",
+        ];
         assert_eq!(takes_restart(&started, &other), named);
     }
 

@@ -117,6 +117,21 @@ fn numbers_have_ranges() {
             "ledger: { url: 'http://x' }",
             "ledger.url: is not an address it can use, expected redis://... or rediss://...",
         ),
+        ("store: { timeout_ms: 9 }", "store.timeout_ms: is 9, expected 10 to 60000"),
+        ("store: { idempotency_s: 0 }", "store.idempotency_s: is 0, expected 1 to 31536000"),
+        ("store: { durable_park_s: 0 }", "store.durable_park_s: is 0, expected 1 to 31536000"),
+        (
+            "store: { url: 'sqlite://x.db?mode=rwc' }",
+            "store.url: has options behind a `?`, expected only a file",
+        ),
+        (
+            "store: { previous_master_keys: ['value:short'] }",
+            "store.previous_master_keys[0]: is not a key, expected 32 bytes as 64 hex digits or base64",
+        ),
+        (
+            "store: { previous_master_keys: ['env:NOT_SET'] }",
+            "store.previous_master_keys[0]: env:NOT_SET is not set",
+        ),
         (
             "store: { url: 'mysql://x' }",
             "store.url: is not an address it can use, expected sqlite://... or postgres://... or postgresql://...",

@@ -26,4 +26,5 @@ mod scopes;
 mod signatures;
 mod splits;
 mod streams;
+mod usage;
 mod waiting;

@@ -11,6 +11,7 @@ mod prices;
 mod routes;
 mod sections;
 mod server;
+mod store;
 mod tables;
 mod tenants;
 mod url;
@@ -29,7 +30,7 @@ use super::raw::Raw;
 pub fn settings(raw: &Raw, files: &[PathBuf], findings: &mut Findings<'_>) -> Settings {
     let server = server::server(&raw.server, findings);
     let auth = tenants::auth(&raw.auth, findings);
-    let store = sections::store(&raw.store, findings);
+    let store = store::store(&raw.store, findings);
     let ledger = sections::ledger(&raw.ledger, findings);
     let relay = sections::relay(&raw.relay, findings);
     let deadlines = sections::deadlines("deadlines", &raw.deadlines, &sections::NO_DEADLINES, findings);

@@ -221,4 +221,3 @@ impl<T: Transport> Relay<T> {
         .after(Some(Duration::from_secs(1)))
     }
 }
-

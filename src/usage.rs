@@ -12,6 +12,7 @@ use tokio::sync::mpsc;
 use crate::call::RequestId;
 use crate::settle::Outcome;
 
+pub mod report;
 pub mod writer;
 
 /// Most bytes kept of the model's name a caller asked for: any text may stand there.

@@ -56,7 +56,13 @@ fn cache_reads_and_both_kinds_of_writes_have_prices_of_their_own() {
 
 #[test]
 fn a_long_prompt_makes_every_token_dearer_and_the_cache_counts_as_prompt() {
-    let short = Usage { input: 100_000, cache_read: 99_000, cache_write_5m: 500, cache_write_1h: 500, ..usage(0, 10_000) };
+    let short = Usage {
+        input: 100_000,
+        cache_read: 99_000,
+        cache_write_5m: 500,
+        cache_write_1h: 500,
+        ..usage(0, 10_000)
+    };
     // $0.30 + $0.0297 + $0.001875 + $0.003 + $0.15: 200000 tokens are not above 200000.
     assert_eq!(list_price("claude-sonnet-4-5", short), Some(484_575_000));
     // One more: $0.600006 + $0.0594 + $0.00375 + $0.006 + $0.225.
@@ -110,7 +116,11 @@ prices:
     // Before the first of them the list price counts; a price whose cache is left out takes input's.
     assert_eq!(cost("anthropic", "claude-sonnet-4-5", usage(1000, 0), "2025-12-31"), Some(3_000_000));
     assert_eq!(cost("anthropic", "claude-sonnet-4-5", million, "2026-05-31"), Some(200 * CENT));
-    assert_eq!(cost("anthropic", "claude-sonnet-4-5", million, "2026-06-01"), Some(100 * CENT), "the first of a day");
+    assert_eq!(
+        cost("anthropic", "claude-sonnet-4-5", million, "2026-06-01"),
+        Some(100 * CENT),
+        "the first of a day"
+    );
     let batch = Usage { batch: true, cache_read: 1_000_000, ..usage(0, 0) };
     assert_eq!(cost("anthropic", "claude-sonnet-4-5", batch, "2026-06-02"), Some(25 * CENT));
     assert_eq!(cost("openai-eu", "gpt-5.1", million, "2026-06-01"), Some(250 * CENT));

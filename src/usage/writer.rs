@@ -101,13 +101,7 @@ struct Book<S> {
 }
 
 impl<S: Sink> Book<S> {
-    fn new(
-        sink: S,
-        waiting: Waiting,
-        settings: UsageRecords,
-        clock: Clock,
-        metrics: Arc<Metrics>,
-    ) -> Self {
+    fn new(sink: S, waiting: Waiting, settings: UsageRecords, clock: Clock, metrics: Arc<Metrics>) -> Self {
         let batch = Vec::with_capacity(settings.batch_rows);
         let (pause, forget_at) = (settings.flush, clock.now());
         Self { sink, waiting, settings, clock, metrics, batch, pause, forget_at }

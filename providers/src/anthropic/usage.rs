@@ -104,7 +104,14 @@ mod tests {
             "cache_creation_input_tokens": 9, "cache_creation": {"ephemeral_5m_input_tokens": 4, "ephemeral_1h_input_tokens": 5}});
         assert!(merge(&mut usage, &start));
         assert!(merge(&mut usage, &json!({"output_tokens": 40, "input_tokens": null})));
-        let expected = Usage { input: 10, output: 40, cache_read: 7, cache_write_5m: 4, cache_write_1h: 5, batch: false };
+        let expected = Usage {
+            input: 10,
+            output: 40,
+            cache_read: 7,
+            cache_write_5m: 4,
+            cache_write_1h: 5,
+            batch: false,
+        };
         assert_eq!(usage, expected);
         assert!(merge(&mut usage, &json!({"cache_creation_input_tokens": 9})));
         assert_eq!(usage, expected);

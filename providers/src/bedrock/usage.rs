@@ -42,7 +42,8 @@ pub(super) fn of_headers(headers: &Headers) -> Option<Usage> {
     };
     let counts = [count("input"), count("output"), count("cache-read-input"), count("cache-write-input")];
     let [input, output, read, written] = counts.map(|count| count.unwrap_or(0));
-    let usage = Usage { input, output, cache_read: read, cache_write_5m: written, cache_write_1h: 0, batch: false };
+    let usage =
+        Usage { input, output, cache_read: read, cache_write_5m: written, cache_write_1h: 0, batch: false };
     counts.iter().any(Option::is_some).then_some(usage)
 }
 
@@ -66,11 +67,25 @@ mod tests {
 
     #[test]
     fn counts_only_ever_add() {
-        let told = Usage { input: 10, output: 1, cache_read: 5, cache_write_5m: 0, cache_write_1h: 30, batch: false };
+        let told = Usage {
+            input: 10,
+            output: 1,
+            cache_read: 5,
+            cache_write_5m: 0,
+            cache_write_1h: 30,
+            batch: false,
+        };
         let counted = metrics(
             r#"{"inputTokenCount":10,"outputTokenCount":42,"cacheReadInputTokenCount":0,"cacheWriteInputTokenCount":32,"invocationLatency":7}"#,
         );
-        let both = Usage { input: 10, output: 42, cache_read: 5, cache_write_5m: 2, cache_write_1h: 30, batch: false };
+        let both = Usage {
+            input: 10,
+            output: 42,
+            cache_read: 5,
+            cache_write_5m: 2,
+            cache_write_1h: 30,
+            batch: false,
+        };
         assert_eq!(at_least(told, counted), both);
     }
 

@@ -72,8 +72,7 @@ fn price(path: &str, raw: &raw::Price, configured: bool, findings: &mut Findings
         cache_write_1h: write_1h.unwrap_or(input),
     };
     let long = raw.long_context.as_ref();
-    let long_context =
-        long.map(|raw| long_context(&format!("{path}.long_context"), raw, &rates, findings));
+    let long_context = long.map(|raw| long_context(&format!("{path}.long_context"), raw, &rates, findings));
     let batch_millionths = multiplier(&format!("{path}.batch_multiplier"), raw.batch_multiplier, findings);
     Price { models, backends, from, rates, batch_millionths, long_context, configured }
 }

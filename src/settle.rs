@@ -15,7 +15,7 @@ use crate::failure::Failure;
 use crate::gateway::Gateway;
 use crate::pool::Lease;
 use crate::prices::Schedule;
-use crate::usage::{Served, UsageRecord};
+use crate::usage::UsageRecord;
 
 /// How a request ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -181,13 +181,9 @@ impl Record {
         if !gateway.usage.is_open() {
             return;
         }
-        let served = match self.tried.take().filter(|_| self.answered) {
-            Some((model, _)) => Served::By(model),
-            None if gateway.settings().routes.iter().any(|route| route.model.is(&self.model)) => {
-                Served::Nobody
-            }
-            None => Served::Unknown,
-        };
+        let served = self.tried.take().filter(|_| self.answered).map(|(model, _)| model);
+        let routed = || gateway.settings().routes.iter().any(|route| route.model.is(&self.model));
+        let named = served.is_some() || routed();
         let kept = gateway.usage.push(UsageRecord {
             id: self.id.clone(),
             at: times.at,
@@ -197,6 +193,7 @@ impl Record {
             backend: std::mem::take(&mut self.backend),
             model: std::mem::take(&mut self.model),
             served,
+            named,
             stream: self.stream,
             usage: self.usage,
             cost,

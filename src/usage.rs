@@ -17,7 +17,7 @@ pub mod writer;
 
 /// Most bytes kept of the model's name a caller asked for: any text may stand there.
 pub const MODEL_BYTES: usize = 256;
-/// What sums say in place of a model that nobody serves and no route names, so that callers add no rows by their spelling.
+/// What sums say in place of a model they may not name, so that callers add no rows by their spelling.
 pub const OTHER_MODEL: &str = "other";
 
 /// What one request was, for bills and reports.
@@ -37,8 +37,10 @@ pub struct UsageRecord {
     pub backend: String,
     /// The asked model, as the caller wrote it.
     pub model: String,
-    /// The model that served.
-    pub served: Served,
+    /// The model that served, by upstream's name; `None` where none did.
+    pub served: Option<Arc<str>>,
+    /// Whether sums may name the model: one that served, or one that a route names. Any other may be any text.
+    pub named: bool,
     /// Whether a stream was asked for.
     pub stream: bool,
     /// Tokens, as far as upstream told.
@@ -61,34 +63,14 @@ pub struct UsageRecord {
     pub cause: &'static str,
 }
 
-/// Which model served a request.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Served {
-    /// This one, by upstream's name.
-    By(Arc<str>),
-    /// None; but the asked one is one that a route names.
-    Nobody,
-    /// None, and the asked one may be any text.
-    Unknown,
-}
-
 impl UsageRecord {
     /// The model that sums count it under.
     #[must_use]
     pub fn counted_model(&self) -> &str {
         match &self.served {
-            Served::By(model) => model,
-            Served::Nobody => &self.model,
-            Served::Unknown => OTHER_MODEL,
-        }
-    }
-
-    /// Upstream's name of the model that served.
-    #[must_use]
-    pub fn served_model(&self) -> Option<&str> {
-        match &self.served {
-            Served::By(model) => Some(model),
-            Served::Nobody | Served::Unknown => None,
+            _ if !self.named => OTHER_MODEL,
+            Some(model) => model,
+            None => &self.model,
         }
     }
 }

@@ -208,6 +208,7 @@ pub struct Usage {
     pub queue: usize,
     pub flush_ms: u64,
     pub batch_rows: usize,
+    pub max_models: usize,
     pub retry_max_ms: u64,
     pub close_ms: u64,
     pub keep_records_days: u64,

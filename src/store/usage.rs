@@ -73,7 +73,7 @@ async fn insert_one(connection: &mut SqliteConnection, record: &UsageRecord) -> 
     let span = |span: std::time::Duration| i64::try_from(span.as_micros()).unwrap_or(i64::MAX);
     let query = query.bind(record.id.as_str()).bind(micros(record.at)).bind(record.operation);
     let query = query.bind(record.tenant.as_deref().unwrap_or_default()).bind(&record.key);
-    let query = query.bind(&record.backend).bind(&record.model).bind(record.served_model());
+    let query = query.bind(&record.backend).bind(&record.model).bind(record.served.as_deref());
     let query = query.bind(record.counted_model()).bind(record.stream);
     let query = query.bind(whole(usage.input)).bind(whole(usage.output)).bind(whole(usage.cache_read));
     let query = query.bind(whole(usage.cache_write_5m)).bind(whole(usage.cache_write_1h));

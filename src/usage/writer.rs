@@ -4,6 +4,7 @@
 //! thread. While the store takes nothing, the batch in hand and the queue behind it are the buffer. A batch may be tried
 //! twice when its first answer was lost, so a sink must know a record again by its id.
 
+use std::collections::HashSet;
 use std::io;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -98,13 +99,16 @@ struct Book<S> {
     batch: Vec<UsageRecord>,
     pause: Duration,
     forget_at: Moment,
+    /// The models that sums name.
+    models: HashSet<Arc<str>>,
 }
 
 impl<S: Sink> Book<S> {
     fn new(sink: S, waiting: Waiting, settings: UsageRecords, clock: Clock, metrics: Arc<Metrics>) -> Self {
         let batch = Vec::with_capacity(settings.batch_rows);
         let (pause, forget_at) = (settings.flush, clock.now());
-        Self { sink, waiting, settings, clock, metrics, batch, pause, forget_at }
+        let models = HashSet::new();
+        Self { sink, waiting, settings, clock, metrics, batch, pause, forget_at, models }
     }
 
     /// Writes until `closing`, then once more; returns how many records were lost.
@@ -139,8 +143,21 @@ impl<S: Sink> Book<S> {
     fn fill(&mut self) {
         while self.batch.len() < self.settings.batch_rows {
             let Ok(record) = self.waiting.try_recv() else { return };
-            self.batch.push(record);
+            self.take(record);
         }
+    }
+
+    /// Takes a record into the batch, without the name of its model where sums name enough of them.
+    fn take(&mut self, mut record: UsageRecord) {
+        if let Some(model) = &record.served
+            && !self.models.contains(model)
+        {
+            record.named = self.models.len() < self.settings.max_models;
+            if record.named {
+                self.models.insert(model.clone());
+            }
+        }
+        self.batch.push(record);
     }
 
     /// Writes the batch in hand; `false` where it stays in hand.
@@ -198,7 +215,7 @@ impl<S: Sink> Book<S> {
             // After the close this waits only for records that are just being put in.
             while self.batch.len() < self.settings.batch_rows {
                 let Some(record) = self.waiting.recv().await else { break };
-                self.batch.push(record);
+                self.take(record);
             }
             if self.batch.is_empty() {
                 return lost;

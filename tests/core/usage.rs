@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use headgate::config::checked::ModelPattern;
 use headgate::settle::Outcome;
-use headgate::usage::{OTHER_MODEL, Served, UsageRecord, Waiting};
+use headgate::store::{Place, Store, StoreAddress};
+use headgate::usage::report::{Filter, Grouping, Step, SumsPage};
+use headgate::usage::writer::Writer;
+use headgate::usage::{OTHER_MODEL, UsageRecord, Waiting};
 
 use crate::support::{Answer, Ask, World, backend, backends};
 
@@ -46,7 +49,7 @@ async fn a_call_leaves_one_record_with_its_tokens_and_their_cost() {
     assert_eq!(record.cost, Some(22_500_000));
     assert_eq!((record.usage.cache_write_5m, record.usage.cache_write_1h), (2000, 1000));
     assert_eq!((record.backend.as_str(), record.key.as_str(), record.attempts), ("a", "k1", 1));
-    assert_eq!(record.served, Served::By("claude-sonnet-4-5".into()));
+    assert_eq!(record.served.as_deref(), Some("claude-sonnet-4-5"));
     assert_eq!((record.status, record.outcome, record.cause), (200, Outcome::Ok, ""));
     assert_eq!(record.at, began, "when its head arrived");
     assert_eq!((record.duration, record.queued), (Duration::from_millis(250), Duration::ZERO));
@@ -100,7 +103,7 @@ async fn who_leaves_is_billed_for_what_upstream_told() {
     assert_eq!(record.outcome, Outcome::ClientClosed);
     assert_eq!((record.usage.input, record.usage.output), (9, 1));
     assert_eq!(record.cost, Some(9 * 3000 + 15_000));
-    assert!(matches!(record.served, Served::By(_)));
+    assert!(record.served.is_some() && record.named);
 }
 
 #[tokio::test(start_paused = true)]
@@ -172,4 +175,48 @@ async fn what_callers_make_up_adds_no_series() {
         invented(number).await;
     }
     assert_eq!(series(), before);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_orderly_end_loses_no_record_and_no_cent() {
+    const CALLS: u64 = 300;
+    let folder = tempfile::tempdir().unwrap();
+    let address = StoreAddress {
+        place: Place::File(folder.path().join("headgate.db")),
+        timeout: Duration::from_secs(20),
+        keep_answers: Duration::ZERO,
+    };
+    let store = Store::open(&address).await.unwrap();
+    let world = World::new(&backends(&[("a", &["k1"]), ("b", &["k2"])]));
+    let gateway = &world.gateway;
+    let settings = gateway.settings().usage.clone();
+    let waiting = gateway.usage.open(settings.queue).unwrap();
+    let (clock, metrics) = (gateway.clock, gateway.metrics.clone());
+    let writer = Writer::start(store.clone(), waiting, settings, clock, metrics).unwrap();
+    for key in ["k1", "k2"] {
+        world.wire.always(key, answer_with(r#"{"input_tokens":1000,"output_tokens":200}"#));
+    }
+    for _ in 0..CALLS {
+        assert_eq!(world.ask(&Ask::whole()).await.status, 200);
+    }
+    assert_eq!(writer.close().await, 0);
+    store.close().await;
+
+    let store = Store::open(&address).await.unwrap();
+    let now = gateway.clock.wall();
+    let filter = Filter {
+        from: now - Duration::from_secs(7200),
+        to: now + Duration::from_secs(7200),
+        tenant: None,
+        key: None,
+        backend: None,
+        model: None,
+    };
+    let by = Grouping { backend: true, ..Grouping::default() };
+    let page = SumsPage { filter, by, table: Step::Hour, skip: 0, limit: 10 };
+    let sums = store.usage_sums(page).await.unwrap();
+    assert_eq!(sums.iter().map(|sum| sum.requests).sum::<u64>(), CALLS);
+    assert_eq!(sums.iter().map(|sum| sum.cost_nano_usd).sum::<u64>(), CALLS * 6_000_000);
+    assert_eq!(metric(&world, "headgate_usage_dropped_total"), Some(0.0));
+    assert_eq!(metric(&world, "headgate_store_up"), Some(1.0));
 }

@@ -2,13 +2,16 @@
 callers make up adds no series."""
 
 import concurrent.futures
+import json
 import re
 import subprocess
+import urllib.error
+import urllib.request
 
 import pytest
 
 import stack
-from test_messages import ask
+from test_messages import MODEL, ask
 
 PROMISED = """
     requests_total request_duration_seconds time_to_first_token_seconds overhead_seconds attempts_total failovers_total
@@ -28,7 +31,7 @@ def two_backends(upstream):
 def running(scratch, simulator):
     options = {"backends": two_backends(simulator.url), "queue": {"max_waiting": 1}, "relay": {"max_wait_ms": 1500}}
     options["routes"] = [
-        {"model": "claude-sonnet-4-5", "targets": [{"backend": "first"}, {"backend": "second"}]},
+        {"model": MODEL, "targets": [{"backend": "first"}, {"backend": "second"}]},
         {"model": "*", "targets": [{"backend": "second"}]},
     ]
     with stack.Gateway(scratch, simulator.url, **options) as gateway:
@@ -42,7 +45,17 @@ def scrape(gateway):
 
 
 def post(gateway, **body):
-    return stack.fetch(gateway.url + "/v1/messages", "POST", {**ask("Hello."), **body}, timeout=30)[0]
+    """The status of a call, its answer read to the end."""
+    headers = {"content-type": "application/json", "anthropic-version": "2023-06-01"}
+    data = json.dumps({**ask("Hello."), **body}).encode()
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        with opener.open(urllib.request.Request(f"{gateway.url}/v1/messages", data, headers), timeout=30) as answer:
+            answer.read()
+            return answer.status
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code
 
 
 def series(text):

@@ -13,6 +13,8 @@ pub struct UsageRecords {
     pub flush: Duration,
     /// Most records of one transaction.
     pub batch_rows: usize,
+    /// Most models that sums name; further ones count as `other`.
+    pub max_models: usize,
     /// Longest pause between two tries while the store takes nothing.
     pub retry_max: Duration,
     /// How long the end of the process waits for the last records.

@@ -7,7 +7,6 @@ use headgate_providers::Usage;
 use super::*;
 use crate::call::RequestId;
 use crate::store::{Place, StoreAddress};
-use crate::usage::Served;
 use crate::usage::report::{Cursor, Filter, Grouping, RecordsPage, Sum, SumsPage};
 
 /// 2026-03-17 12:00:00 UTC.
@@ -35,7 +34,8 @@ fn record(seconds: u64) -> UsageRecord {
         key: "k1".to_owned(),
         backend: "a".to_owned(),
         model: "sonnet".to_owned(),
-        served: Served::By("claude-sonnet-4-5".into()),
+        served: Some("claude-sonnet-4-5".into()),
+        named: true,
         stream: true,
         usage: Usage {
             input: 10,
@@ -166,7 +166,7 @@ async fn filters_and_ranges_hold_for_sums_and_records_alike() {
     let store = memory().await;
     let (mut other, mut nobody) = (record(NOON + 3600), record(NOON + 7200));
     other.tenant = Some("o'hara; DROP TABLE usage".to_owned());
-    other.served = Served::Unknown;
+    (other.served, other.named) = (None, false);
     nobody.tenant = None;
     Sink::write(&store, &[record(NOON), other, nobody]).await.unwrap();
     for (filter, expected) in [
@@ -249,4 +249,24 @@ async fn nonsense_counts_do_not_break_the_sums() {
         .collect();
     Sink::write(&store, &batch).await.unwrap();
     assert_eq!(total(&store).await.requests, 50);
+}
+
+#[tokio::test]
+async fn while_another_process_holds_the_file_a_batch_waits_and_then_counts_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("headgate.db");
+    let mut place = address(Place::File(file.clone()));
+    place.timeout = Duration::from_millis(300);
+    let store = Store::open(&place).await.unwrap();
+    let options = sqlx::sqlite::SqliteConnectOptions::new().filename(&file);
+    let mut other = <SqliteConnection as sqlx::Connection>::connect_with(&options).await.unwrap();
+    sqlx::query("BEGIN EXCLUSIVE").execute(&mut other).await.unwrap();
+    let batch = [record(NOON), record(NOON)];
+    for _ in 0..3 {
+        let failed = Sink::write(&store, &batch).await.unwrap_err();
+        assert!(matches!(failed, Unwritten::Later(_)), "{failed:?}");
+    }
+    sqlx::query("ROLLBACK").execute(&mut other).await.unwrap();
+    Sink::write(&store, &batch).await.unwrap();
+    assert_eq!(total(&store).await.requests, 2);
 }

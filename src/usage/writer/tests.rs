@@ -8,7 +8,7 @@ use headgate_providers::Usage;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
-use super::super::{OTHER_MODEL, Served, UsageQueue, UsageRecord, Waiting};
+use super::super::{OTHER_MODEL, UsageQueue, UsageRecord, Waiting};
 use super::{Book, Retention, Sink, Unwritten, Writer};
 use crate::call::RequestId;
 use crate::clock::Clock;
@@ -21,6 +21,7 @@ use crate::settle::Outcome;
 struct Scripted {
     fails: Arc<Mutex<VecDeque<Unwritten>>>,
     written: Arc<Mutex<Vec<Vec<RequestId>>>>,
+    models: Arc<Mutex<Vec<String>>>,
     tries: Arc<Mutex<usize>>,
     forgotten: Arc<Mutex<Vec<Retention>>>,
     old_steps: Arc<Mutex<usize>>,
@@ -44,6 +45,8 @@ impl Sink for Scripted {
         if let Some(fail) = self.fails.lock().unwrap().pop_front() {
             return Err(fail);
         }
+        let models = batch.iter().map(|record| record.counted_model().to_owned());
+        self.models.lock().unwrap().extend(models);
         self.written.lock().unwrap().push(batch.iter().map(|record| record.id.clone()).collect());
         std::future::ready(Ok(())).await
     }
@@ -64,6 +67,7 @@ fn settings() -> UsageRecords {
         queue: 10,
         flush: Duration::from_millis(500),
         batch_rows: 4,
+        max_models: 2,
         retry_max: Duration::from_secs(5),
         close: Duration::from_secs(2),
         keep_records: Duration::from_secs(86_400),
@@ -81,7 +85,8 @@ fn record() -> UsageRecord {
         key: String::new(),
         backend: String::new(),
         model: "m".to_owned(),
-        served: Served::Unknown,
+        served: None,
+        named: false,
         stream: false,
         usage: Usage::default(),
         cost: None,
@@ -100,6 +105,7 @@ struct Desk {
     close: oneshot::Sender<()>,
     ended: JoinHandle<u64>,
     metrics: Arc<Metrics>,
+    clock: Clock,
 }
 
 impl Desk {
@@ -109,7 +115,7 @@ impl Desk {
         let (metrics, clock) = (Arc::new(Metrics::new().unwrap()), Clock::starting_at(day(10)));
         let book = Book::new(sink.clone(), waiting, settings(), clock, metrics.clone());
         let (close, closing) = oneshot::channel();
-        Self { queue, close, ended: tokio::spawn(book.keep(closing)), metrics }
+        Self { queue, close, ended: tokio::spawn(book.keep(closing)), metrics, clock }
     }
 
     fn push(&self, records: usize) -> usize {
@@ -203,9 +209,9 @@ async fn the_end_does_not_wait_for_a_store_that_stays_away() {
     let sink = Scripted::failing(vec![later(); 1000]);
     let desk = Desk::new(&sink);
     desk.push(10);
-    let (metrics, begun) = (desk.metrics.clone(), tokio::time::Instant::now());
+    let (metrics, clock, begun) = (desk.metrics.clone(), desk.clock, desk.clock.now());
     assert_eq!(desk.close().await, 10);
-    assert!(begun.elapsed() <= Duration::from_secs(2), "{:?}", begun.elapsed());
+    assert!(clock.now().since(begun) <= Duration::from_secs(2));
     assert_eq!(metrics.usage_dropped_total(), 10);
 }
 
@@ -223,6 +229,18 @@ async fn what_is_too_old_is_forgotten_every_hour_step_by_step() {
     pass(3_600_000).await;
     assert_eq!(sink.forgotten.lock().unwrap().len(), 4);
     assert_eq!(desk.close().await, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn sums_name_so_many_models_and_no_more() {
+    let sink = Scripted::default();
+    let desk = Desk::new(&sink);
+    for model in ["a", "b", "c", "a", "c", "b"] {
+        let served = UsageRecord { served: Some(model.into()), named: true, ..record() };
+        assert!(desk.queue.push(served));
+    }
+    assert_eq!(desk.close().await, 0);
+    assert_eq!(*sink.models.lock().unwrap(), ["a", "b", OTHER_MODEL, "a", OTHER_MODEL, "b"]);
 }
 
 #[tokio::test]
@@ -255,7 +273,7 @@ fn a_long_name_of_a_model_is_cut_between_characters() {
     let kept = waiting.try_recv().unwrap();
     assert_eq!(kept.model, "é".repeat(128));
     assert_eq!(kept.counted_model(), OTHER_MODEL);
-    let served = UsageRecord { served: Served::By("upstream".into()), ..record() };
-    assert_eq!((served.counted_model(), served.served_model()), ("upstream", Some("upstream")));
-    assert_eq!(UsageRecord { served: Served::Nobody, ..record() }.counted_model(), "m");
+    let served = UsageRecord { served: Some("upstream".into()), named: true, ..record() };
+    assert_eq!(served.counted_model(), "upstream");
+    assert_eq!(UsageRecord { named: true, ..record() }.counted_model(), "m");
 }

@@ -128,9 +128,14 @@ fn records_as_csv(head: bool, records: &[Kept]) -> Result<Vec<u8>, UsageError> {
     csv(head.then(|| COLUMNS.iter().map(|&name| name.to_owned()).collect()), rows)
 }
 
+/// A column of what sums may be apart by: whether they are, its name, its text.
+type Apart = (bool, &'static str, fn(&Sum) -> &Option<String>);
+/// A column of a count.
+type Count = (&'static str, fn(&Sum) -> u64);
+
 /// Sums as CSV, with a column for each thing they are apart by.
 pub(super) fn sums_as_csv(by: Grouping, sums: &[Sum]) -> Result<Vec<u8>, UsageError> {
-    let apart: [(bool, &str, fn(&Sum) -> &Option<String>); 5] = [
+    let apart: [Apart; 5] = [
         (by.step.is_some(), "start", |sum| &sum.start),
         (by.tenant, "tenant", |sum| &sum.tenant),
         (by.key, "key", |sum| &sum.key),
@@ -138,7 +143,7 @@ pub(super) fn sums_as_csv(by: Grouping, sums: &[Sum]) -> Result<Vec<u8>, UsageEr
         (by.model, "model", |sum| &sum.model),
     ];
     let apart = || apart.iter().filter(|(asked, ..)| *asked);
-    let counts: [(&str, fn(&Sum) -> u64); 8] = [
+    let counts: [Count; 8] = [
         ("requests", |sum| sum.requests),
         ("failed", |sum| sum.failed),
         ("unpriced", |sum| sum.unpriced),

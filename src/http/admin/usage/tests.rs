@@ -9,8 +9,8 @@ use super::*;
 use crate::call::RequestId;
 use crate::settle::Outcome;
 use crate::store::{Place, StoreAddress};
+use crate::usage::UsageRecord;
 use crate::usage::writer::Sink;
-use crate::usage::{Served, UsageRecord};
 
 /// 2026-03-17 12:00:00 UTC.
 const NOON: u64 = 1_773_748_800;
@@ -28,7 +28,8 @@ fn record(seconds: u64, tenant: &str) -> UsageRecord {
         key: "k1".to_owned(),
         backend: "a".to_owned(),
         model: "=cmd|'/c calc'!A1".to_owned(),
-        served: Served::By("claude-haiku-4-5".into()),
+        served: Some("claude-haiku-4-5".into()),
+        named: true,
         stream: false,
         usage: headgate_providers::Usage { input: 1000, output: 100, ..Default::default() },
         cost: Some(1_500_000),

@@ -31,6 +31,7 @@ pub mod pool;
 pub mod prices;
 pub mod relay;
 pub mod reload;
+pub mod remember;
 pub mod reply;
 pub mod serve;
 pub mod settle;

@@ -72,3 +72,58 @@ fn checksum(text: &str) -> [char; CHECK] {
 fn symbol(index: usize) -> char {
     char::from(SYMBOLS[index % SYMBOLS.len()])
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn minted_secrets_are_well_formed_and_distinct() {
+        for prefix in [Prefix::Client, Prefix::Admin] {
+            let minted: HashSet<String> = (0..1000).map(|_| mint(prefix).expose().to_owned()).collect();
+            assert_eq!(minted.len(), 1000);
+            for text in &minted {
+                assert!(
+                    text.starts_with(prefix.text()) && text.len() == 53 && is_well_formed(text),
+                    "{text}"
+                );
+            }
+            let used: HashSet<char> = minted.iter().flat_map(|text| text[4..47].chars()).collect();
+            assert_eq!(used.len(), 62, "every symbol is drawn");
+        }
+    }
+
+    #[test]
+    fn one_wrong_symbol_anywhere_is_told() {
+        let minted = mint(Prefix::Client);
+        for at in 0..minted.expose().len() {
+            let mut text = minted.expose().to_owned();
+            let other = if &text[at..=at] == "x" { "y" } else { "x" };
+            text.replace_range(at..=at, other);
+            assert!(!is_well_formed(&text), "{at}");
+        }
+    }
+
+    #[test]
+    fn what_was_not_minted_is_not_well_formed() {
+        let minted = mint(Prefix::Admin);
+        let minted = minted.expose();
+        let swapped = minted.replacen("hga_", "hgc_", 1);
+        let texts = ["", "hgc_", "sk-ant-api03", &minted[..52], &swapped, &format!("{minted}0"), "hgc_é"];
+        for text in texts {
+            assert!(!is_well_formed(text), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_checksum_is_crc_32_in_base_62() {
+        // CRC-32 of "123456789" is 0xcbf43926 = 3421780262.
+        let value = checksum("123456789").iter().fold(0_u64, |value, symbol| {
+            let digit = SYMBOLS.iter().position(|known| char::from(*known) == *symbol).unwrap();
+            value * 62 + digit as u64
+        });
+        assert_eq!(value, 3_421_780_262);
+    }
+}

@@ -55,6 +55,15 @@ pub enum StoreError {
 }
 
 impl StoreError {
+    /// Whether the store works and only the caller's wish does not.
+    #[must_use]
+    pub fn is_a_caller_s(&self) -> bool {
+        match self {
+            Self::Conflict { .. } | Self::Exists { .. } | Self::Missing { .. } | Self::Answered => true,
+            Self::Unavailable { .. } | Self::NewerSchema { .. } | Self::Damaged { .. } => false,
+        }
+    }
+
     pub(in crate::store) fn unavailable(reason: impl Into<String>) -> Self {
         Self::Unavailable { reason: reason.into() }
     }

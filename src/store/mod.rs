@@ -82,7 +82,7 @@ impl Store {
     /// # Errors
     /// As [`open`](Self::open).
     pub async fn ready(&self) -> Result<(), StoreError> {
-        self.read(|_| Box::pin(async { Ok(()) })).await
+        self.read(|connection| Box::pin(sqlite::look(connection))).await
     }
 
     /// Whether it works, as far as its last uses tell.
@@ -91,11 +91,12 @@ impl Store {
         self.0.standing.state(self.0.pools.initialized())
     }
 
-    /// Writes one small row, to learn whether a store that failed takes writes again.
+    /// Reads and writes one small row, to learn whether a store that failed works again.
     ///
     /// # Errors
-    /// `Unavailable` while it does not.
+    /// As [`open`](Self::open), while it does not.
     pub async fn probe(&self) -> Result<(), StoreError> {
+        self.ready().await?;
         let at = micros(self.0.clock.wall());
         self.write(move |connection| Box::pin(sqlite::beat(connection, at))).await
     }
@@ -136,7 +137,9 @@ impl Store {
         self.bounded(Side::Reading, async move {
             let pools = inner.pools().await?;
             let mut connection = pools.reader.acquire().await?;
-            work(&mut connection).await
+            let result = work(&mut connection).await;
+            pools.put_back(connection, result.as_ref().err().is_none_or(StoreError::is_a_caller_s)).await;
+            result
         })
         .await
     }
@@ -152,28 +155,12 @@ impl Store {
         let inner = self.0.clone();
         let waits = Waits::default();
         let waiting = waits.0.clone();
-        let late = || StoreError::unavailable("nobody waits for it any more");
         self.bounded(Side::Writing, async move {
             let pools = inner.pools().await?;
-            if !waiting.load(Relaxed) {
-                return Err(late());
-            }
-            let mut transaction = pools.writer.begin_with("BEGIN IMMEDIATE").await?;
-            let value = if waiting.load(Relaxed) { work(&mut transaction).await } else { Err(late()) };
-            match value {
-                Ok(value) if waiting.load(Relaxed) => {
-                    transaction.commit().await?;
-                    Ok(value)
-                }
-                Ok(_) => {
-                    transaction.rollback().await?;
-                    Err(late())
-                }
-                Err(error) => {
-                    transaction.rollback().await?;
-                    Err(error)
-                }
-            }
+            let mut connection = pools.writer.acquire().await?;
+            let (result, is_sound) = sqlite::transact(&mut connection, work, || waiting.load(Relaxed)).await;
+            pools.put_back(connection, is_sound).await;
+            result
         })
         .await
     }

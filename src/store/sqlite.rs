@@ -6,11 +6,13 @@
 use std::path::Path;
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
 use sqlx::migrate::Migrator;
+use sqlx::pool::PoolConnection;
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
 };
-use sqlx::{Connection as _, SqliteConnection};
+use sqlx::{Connection as _, Sqlite, SqliteConnection};
 
 use super::{Place, StoreAddress, StoreError};
 
@@ -23,6 +25,7 @@ static MIGRATIONS: Migrator = sqlx::migrate!("src/store/migrations");
 
 /// The connections of one open store.
 pub(in crate::store) struct Pools {
+    in_memory: bool,
     pub writer: SqlitePool,
     pub reader: SqlitePool,
 }
@@ -35,7 +38,7 @@ impl Pools {
                 // A database in memory belongs to one connection, which then does both.
                 let writer = pool(1, address.timeout).connect_lazy_with(options.in_memory(true));
                 migrate(&writer).await?;
-                Ok(Self { reader: writer.clone(), writer })
+                Ok(Self { in_memory: true, reader: writer.clone(), writer })
             }
             Place::File(path) => {
                 make(path)?;
@@ -47,13 +50,22 @@ impl Pools {
                 // The change to WAL does not wait for locks, so of several processes at once some are told to come again;
                 // whoever waits for this ends it.
                 while let Err(error) = migrate(&writer).await {
-                    match error {
-                        StoreError::Unavailable { .. } if is_busy(&error) => tokio::time::sleep(AGAIN).await,
-                        _ => return Err(error),
+                    if !is_busy(&error) {
+                        return Err(error);
                     }
+                    tokio::time::sleep(AGAIN).await;
                 }
-                Ok(Self { writer, reader: pool(READERS, address.timeout).connect_lazy_with(reads) })
+                let reader = pool(READERS, address.timeout).connect_lazy_with(reads);
+                Ok(Self { in_memory: false, reader, writer })
             }
+        }
+    }
+
+    /// Gives a connection back, or closes it where a failure left it in a state nobody knows; a new one takes its place.
+    pub async fn put_back(&self, connection: PoolConnection<Sqlite>, is_sound: bool) {
+        // The one connection of a database in memory is the database.
+        if !is_sound && !self.in_memory {
+            let _closed = connection.detach().close_hard().await;
         }
     }
 
@@ -66,6 +78,42 @@ impl Pools {
 fn pool(connections: u32, timeout: Duration) -> SqlitePoolOptions {
     let options = SqlitePoolOptions::new().max_connections(connections).acquire_timeout(timeout);
     options.test_before_acquire(false).idle_timeout(None).max_lifetime(None)
+}
+
+/// Runs `work` in a transaction and commits it, unless nobody waits for it any more. Also tells whether the connection is
+/// fit for the next: after some failures SQLite has rolled back by itself, which the layer above does not learn.
+pub(in crate::store) async fn transact<T, F>(
+    connection: &mut SqliteConnection,
+    work: F,
+    is_awaited: impl Fn() -> bool,
+) -> (Result<T, StoreError>, bool)
+where
+    F: for<'c> FnOnce(&'c mut SqliteConnection) -> BoxFuture<'c, Result<T, StoreError>>,
+{
+    let late = || Err(StoreError::unavailable("nobody waits for it any more"));
+    if !is_awaited() {
+        return (late(), true);
+    }
+    let mut transaction = match connection.begin_with("BEGIN IMMEDIATE").await {
+        Ok(transaction) => transaction,
+        Err(error) => {
+            let error = StoreError::from(error);
+            let is_sound = is_busy(&error);
+            return (Err(error), is_sound);
+        }
+    };
+    let result = if is_awaited() { work(&mut transaction).await } else { late() };
+    let result = if result.is_ok() && !is_awaited() { late() } else { result };
+    match result {
+        Ok(value) => match transaction.commit().await {
+            Ok(()) => (Ok(value), true),
+            Err(error) => (Err(error.into()), false),
+        },
+        Err(error) => {
+            let is_sound = transaction.rollback().await.is_ok();
+            (Err(error), is_sound)
+        }
+    }
 }
 
 /// Makes the file where none is, for its owner only. SQLite takes an empty file for a new database.
@@ -132,6 +180,12 @@ fn unmigrated(error: sqlx::migrate::MigrateError) -> StoreError {
 /// Whether another process was in the way.
 fn is_busy(error: &StoreError) -> bool {
     *error == super::fault::of_sqlite(5)
+}
+
+/// Reads one row that is always there.
+pub(in crate::store) async fn look(connection: &mut SqliteConnection) -> Result<(), StoreError> {
+    sqlx::query("SELECT least_known FROM compatibility").fetch_one(connection).await?;
+    Ok(())
 }
 
 /// Writes the one row of `heartbeat`.

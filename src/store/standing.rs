@@ -41,18 +41,7 @@ struct Failures {
 impl Standing {
     /// Notes how a use ended. What the caller got wrong (a conflict, a missing row) is no failure of the store.
     pub fn note(&self, side: Side, error: Option<&StoreError>, wall: SystemTime) {
-        let failed = match error {
-            Some(
-                StoreError::Unavailable { .. } | StoreError::NewerSchema { .. } | StoreError::Damaged { .. },
-            ) => error.map(StoreError::to_string),
-            Some(
-                StoreError::Conflict { .. }
-                | StoreError::Exists { .. }
-                | StoreError::Missing { .. }
-                | StoreError::Answered,
-            )
-            | None => None,
-        };
+        let failed = error.filter(|error| !error.is_a_caller_s()).map(StoreError::to_string);
         let mut failures = self.failures();
         let known = match side {
             Side::Reading => &mut failures.reading,

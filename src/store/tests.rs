@@ -1,1 +1,131 @@
-//! What needs a look inside the store.
+//! Failures made from within: a caller that gives up, a full and a read-only database.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::Semaphore;
+
+use super::{Place, Store, StoreAddress, StoreError, StoreState, StoredSwitch, SwitchState};
+
+/// A store in a file of its own; the folder lives as long as the second part.
+async fn store(timeout: Duration) -> (Store, tempfile::TempDir) {
+    let folder = tempfile::tempdir().unwrap();
+    let place = Place::File(folder.path().join("headgate.db"));
+    let address = StoreAddress { place, timeout, keep_answers: timeout };
+    (Store::open(&address).await.unwrap(), folder)
+}
+
+fn switches(count: usize) -> Vec<StoredSwitch> {
+    let one = |number| StoredSwitch { key: format!("key-{number:0>1000}"), state: SwitchState::Disabled };
+    (0..count).map(one).collect()
+}
+
+async fn pragma(store: &Store, pragma: &'static str) {
+    let set = store.write(move |connection| {
+        Box::pin(async move {
+            sqlx::query(pragma).execute(connection).await?;
+            Ok(())
+        })
+    });
+    set.await.unwrap();
+}
+
+#[tokio::test]
+async fn what_a_caller_gave_up_on_is_not_done_later() {
+    let (store, _folder) = store(Duration::from_millis(300)).await;
+    let go = Arc::new(Semaphore::new(0));
+    let waiting = go.clone();
+    let slow = store.write(move |connection| {
+        Box::pin(async move {
+            sqlx::query("INSERT INTO switches VALUES ('slow', 'disabled')").execute(connection).await?;
+            let _permit = waiting.acquire().await;
+            Ok(())
+        })
+    });
+    let error = slow.await.unwrap_err();
+    assert_eq!(error, StoreError::unavailable("no answer within 300 ms"));
+    // One more that waits in vain for its turn, and is then not done either.
+    assert!(store.save_switches(&switches(3)).await.is_err());
+    assert!(matches!(store.state(), StoreState::Failing { .. }));
+    go.add_permits(1);
+    store.probe().await.unwrap();
+    assert_eq!(store.switches().await, Ok(Vec::new()));
+    assert_eq!(store.state(), StoreState::Open);
+}
+
+#[tokio::test]
+async fn a_write_whose_caller_went_away_is_undone() {
+    let (store, _folder) = store(Duration::from_secs(30)).await;
+    let (begun, go) = (Arc::new(Semaphore::new(0)), Arc::new(Semaphore::new(0)));
+    let (tell, waiting) = (begun.clone(), go.clone());
+    let slow = store.write(move |connection| {
+        Box::pin(async move {
+            sqlx::query("INSERT INTO switches VALUES ('slow', 'disabled')").execute(connection).await?;
+            tell.add_permits(1);
+            let _permit = waiting.acquire().await;
+            Ok(())
+        })
+    });
+    tokio::select! {
+        _ = slow => panic!("it waits"),
+        _ = begun.acquire() => {}
+    }
+    go.add_permits(1);
+    store.probe().await.unwrap();
+    assert_eq!(store.switches().await, Ok(Vec::new()));
+}
+
+#[tokio::test]
+async fn a_write_that_panics_leaves_the_store_in_order() {
+    let (store, _folder) = store(Duration::from_secs(30)).await;
+    let panics = store.write::<(), _>(|connection| {
+        Box::pin(async move {
+            sqlx::query("INSERT INTO switches VALUES ('half', 'disabled')").execute(connection).await?;
+            panic!("on purpose");
+        })
+    });
+    assert_eq!(panics.await, Err(StoreError::unavailable("its task has ended early")));
+    store.save_switches(&switches(1)).await.unwrap();
+    assert_eq!(store.switches().await, Ok(switches(1)));
+}
+
+#[tokio::test]
+async fn a_full_database_refuses_writes_without_damage_and_recovers() {
+    let (store, _folder) = store(Duration::from_secs(30)).await;
+    store.save_switches(&switches(1)).await.unwrap();
+    pragma(&store, "PRAGMA max_page_count = 40").await;
+    for _ in 0..3 {
+        // A failure may cost the connection, and its limit with it.
+        pragma(&store, "PRAGMA max_page_count = 40").await;
+        let refused = store.save_switches(&switches(1000)).await;
+        assert_eq!(refused, Err(StoreError::unavailable("the disk is full")));
+        assert!(matches!(store.state(), StoreState::Failing { .. }));
+        assert_eq!(store.switches().await, Ok(switches(1)));
+    }
+    pragma(&store, "PRAGMA max_page_count = 100000").await;
+    store.save_switches(&switches(1000)).await.unwrap();
+    assert_eq!(store.switches().await, Ok(switches(1000)));
+    assert_eq!(store.state(), StoreState::Open);
+}
+
+#[tokio::test]
+async fn a_read_only_database_refuses_writes_and_recovers() {
+    let (store, _folder) = store(Duration::from_secs(30)).await;
+    pragma(&store, "PRAGMA query_only = ON").await;
+    let refused = store.save_switches(&switches(1)).await;
+    assert_eq!(refused, Err(StoreError::unavailable("its file is read-only")));
+    assert_eq!(store.switches().await, Ok(Vec::new()));
+    pragma(&store, "PRAGMA query_only = OFF").await;
+    store.save_switches(&switches(1)).await.unwrap();
+    assert_eq!(store.state(), StoreState::Open);
+}
+
+#[test]
+fn no_error_quotes_what_was_written() {
+    for code in 0..30 {
+        let text = super::fault::of_sqlite(code).to_string();
+        assert!(text.starts_with("the store is "), "{code}: {text}");
+    }
+    let error = StoreError::from(sqlx::Error::Protocol("canary".to_owned()));
+    assert!(!error.to_string().contains("canary"));
+}

@@ -29,7 +29,7 @@ def two_backends(upstream):
 
 @pytest.fixture
 def running(scratch, simulator):
-    options = {"backends": two_backends(simulator.url), "queue": {"max_waiting": 1}, "relay": {"max_wait_ms": 1500}}
+    options = {"backends": two_backends(simulator.url), "queue": {"max_waiting": 1}, "relay": {"max_wait_ms": 5000}}
     options["routes"] = [
         {"model": MODEL, "targets": [{"backend": "first"}, {"backend": "second"}]},
         {"model": "*", "targets": [{"backend": "second"}]},
@@ -67,10 +67,12 @@ def populate(gateway, simulator):
     simulator.faults({"keys": ["org-a-1"], "fault": "server_error"})
     assert post(gateway) == 200
     simulator.faults({"count": 1, "keys": ["org-b-1"], "fault": {"kind": "rate_limited", "retry_after": 1}})
-    # One of them parks the only key of this route, one waits for it, the others find the queue full.
-    with concurrent.futures.ThreadPoolExecutor(6) as pool:
-        statuses = list(pool.map(lambda _: post(gateway, model="claude-haiku-4-5"), range(6)))
-    assert 429 in statuses and 200 in statuses
+    # The first parks the only key of this route and waits for it; while it does, the queue is full for others.
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        first = pool.submit(post, gateway, model="claude-haiku-4-5")
+        stack.until(lambda: "headgate_queue_depth 1" in scrape(gateway), "a call waits")
+        assert post(gateway, model="claude-haiku-4-5") == 429
+        assert first.result() == 200
     simulator.faults()
 
 

@@ -52,6 +52,8 @@ pub struct Attempt<'a, T> {
     pub bounds: Bounds,
     /// Set when upstream answered 200 to a stream: from then on the reply is held.
     pub held_since: &'a Cell<Option<Moment>>,
+    /// When the call's first request was ready to leave.
+    pub sent_at: &'a Cell<Option<Moment>>,
 }
 
 impl<T: Transport> Attempt<'_, T> {
@@ -157,7 +159,11 @@ impl<T: Transport> Attempt<'_, T> {
 
     async fn open(&self, lease: &Lease, held: &Held) -> Result<(WireHead, T::Body), Fault> {
         let backend = &lease.candidate().upstream.settings;
-        match self.transport.send(backend, self.encode(lease, held)?, false).await {
+        let request = self.encode(lease, held)?;
+        if self.sent_at.get().is_none() {
+            self.sent_at.set(Some(self.clock.now()));
+        }
+        match self.transport.send(backend, request, false).await {
             Err(fault) if fault.kind == FaultKind::StaleConnection => {
                 tracing::debug!(backend = %backend.name, "an idle connection was closed; trying a fresh one");
                 self.transport.send(backend, self.encode(lease, held)?, true).await

@@ -17,6 +17,7 @@ use crate::metrics::Metrics;
 use crate::pool::Pool;
 use crate::relay::retry_budget::RetryBudget;
 use crate::reload::Reloads;
+use crate::usage::UsageQueue;
 
 /// All shared state.
 pub struct Gateway {
@@ -27,7 +28,7 @@ pub struct Gateway {
     /// Who calls.
     pub auth: Auth,
     /// What is counted.
-    pub metrics: Metrics,
+    pub metrics: Arc<Metrics>,
     /// How many attempts may repeat after backend faults.
     pub retry_budget: RetryBudget,
     /// Upstream's lists of models.
@@ -36,6 +37,8 @@ pub struct Gateway {
     pub buffered: Arc<AtomicUsize>,
     /// How many requests are open.
     pub load: Load,
+    /// Where records of usage go.
+    pub usage: UsageQueue,
     /// How far shutdown has come.
     pub drain: Drain,
     /// What became of the configuration since the start.
@@ -79,11 +82,12 @@ impl Gateway {
             clock,
             pool: Pool::with_credentials(settings.clone(), clock, chance, credentials),
             auth: Auth::new(&settings),
-            metrics: Metrics::new()?,
+            metrics: Arc::new(Metrics::new()?),
             retry_budget: RetryBudget::default(),
             models: crate::models::Lists::default(),
             buffered: Arc::default(),
             load: Load::default(),
+            usage: UsageQueue::default(),
             drain: Drain::default(),
             reloads: Reloads::new(settings.clone(), clock.now()),
             settings: ArcSwap::new(settings),

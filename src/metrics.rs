@@ -10,11 +10,13 @@ use std::time::Duration;
 
 use prometheus::core::Collector;
 use prometheus::{
-    Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry, TextEncoder,
+    CounterVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec,
+    Opts, Registry, TextEncoder,
 };
 
 use crate::clock::Moment;
 use crate::pool::Pool;
+use crate::prices::dollars;
 use crate::settle::Record;
 
 use pool::PoolGauges;
@@ -25,16 +27,27 @@ const DURATION_BUCKETS: &[f64] = &[
     300.0, 600.0, 1800.0,
 ];
 
+/// Bounds of the gateway's own share of a request, seconds.
+const OVERHEAD_BUCKETS: &[f64] = &[
+    0.00001, 0.000025, 0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25,
+    1.0,
+];
+
 /// Every instrument of the process.
 pub struct Metrics {
     registry: Registry,
     requests: IntCounterVec,
     duration: HistogramVec,
     first_token: Histogram,
+    overhead: Histogram,
     queue_wait: Histogram,
+    rejected: IntCounterVec,
     attempts: IntCounterVec,
     failovers: IntCounterVec,
     tokens: [IntCounter; 4],
+    cost: CounterVec,
+    usage_dropped: IntCounter,
+    store_up: IntGaugeVec,
     connects: IntCounterVec,
     reloads: IntCounterVec,
     generation: IntGauge,
@@ -70,11 +83,26 @@ impl Metrics {
                 &registry,
                 "time_to_first_token_seconds",
                 "From the head of a request to its first content.",
+                DURATION_BUCKETS,
+            )?,
+            overhead: histogram(
+                &registry,
+                "overhead_seconds",
+                "The gateway's own share of an answered request: from its head until the first attempt leaves, waits for \
+                 the body and for a key left out, and from the first content to the first byte handed on.",
+                OVERHEAD_BUCKETS,
             )?,
             queue_wait: histogram(
                 &registry,
                 "queue_wait_seconds",
                 "Time spent waiting for a key, of those that waited.",
+                DURATION_BUCKETS,
+            )?,
+            rejected: counters(
+                &registry,
+                "admission_rejected_total",
+                "Requests refused before any attempt, by what was full and the caller's class.",
+                &["limit", "class"],
             )?,
             attempts: counters(
                 &registry,
@@ -94,6 +122,24 @@ impl Metrics {
                 direction("cache_read"),
                 direction("cache_written"),
             ],
+            cost: registered(
+                &registry,
+                CounterVec::new(
+                    Opts::new("cost_usd_total", "US dollars that tokens cost, of models with a known price."),
+                    &["backend"],
+                ),
+            )?,
+            usage_dropped: registered(
+                &registry,
+                IntCounter::new("usage_dropped_total", "Records of usage that were lost instead of written."),
+            )?,
+            store_up: registered(
+                &registry,
+                IntGaugeVec::new(
+                    Opts::new("store_up", "1 where the store took what was last written to it, else 0."),
+                    &[],
+                ),
+            )?,
             connects: counters(
                 &registry,
                 "connects_total",
@@ -130,6 +176,9 @@ impl Metrics {
         if let Some(first_content) = first_content {
             self.first_token.observe(first_content.as_secs_f64());
         }
+        if let (Some(before), Some(after)) = (record.before, record.after) {
+            self.overhead.observe((before + after).as_secs_f64());
+        }
         if !record.queued.is_zero() {
             self.queue_wait.observe(record.queued.as_secs_f64());
         }
@@ -140,6 +189,32 @@ impl Metrics {
                 counter.inc_by(count);
             }
         }
+    }
+
+    /// A request's tokens cost `nanos` nano-dollars at `backend`.
+    pub fn cost(&self, backend: &str, nanos: u64) {
+        self.cost.with_label_values(&[backend]).inc_by(dollars(nanos));
+    }
+
+    /// A caller of this class was refused since `limit` was reached.
+    pub fn rejected(&self, limit: &str, class: &str) {
+        self.rejected.with_label_values(&[limit, class]).inc();
+    }
+
+    /// Records of usage were lost.
+    pub fn usage_dropped(&self, records: u64) {
+        self.usage_dropped.inc_by(records);
+    }
+
+    /// Records of usage lost so far.
+    #[must_use]
+    pub fn usage_dropped_total(&self) -> u64 {
+        self.usage_dropped.get()
+    }
+
+    /// The store took what was written, or did not. Until the first word there is no such series.
+    pub fn store_up(&self, up: bool) {
+        self.store_up.with_label_values::<&str>(&[]).set(i64::from(up));
     }
 
     /// An attempt at `backend` ended.
@@ -244,7 +319,12 @@ fn counters(
     registered(registry, IntCounterVec::new(Opts::new(name, help), labels))
 }
 
-fn histogram(registry: &Registry, name: &str, help: &str) -> Result<Histogram, prometheus::Error> {
-    let opts = HistogramOpts::new(name, help).buckets(DURATION_BUCKETS.to_vec());
+fn histogram(
+    registry: &Registry,
+    name: &str,
+    help: &str,
+    buckets: &[f64],
+) -> Result<Histogram, prometheus::Error> {
+    let opts = HistogramOpts::new(name, help).buckets(buckets.to_vec());
     registered(registry, Histogram::with_opts(opts))
 }

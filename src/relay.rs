@@ -18,6 +18,7 @@ use tracing::Instrument as _;
 use crate::attempt::{Answered, Attempt};
 use crate::call::Call;
 use crate::clock::Moment;
+use crate::config::checked::Priority;
 use crate::failure::{Failure, FailureKind};
 use crate::gateway::Gateway;
 use crate::pool::waiting::Place;
@@ -48,6 +49,8 @@ pub struct Relay<T> {
 pub struct Progress {
     /// Since when an upstream's 200 is held back from the caller.
     pub held_since: Cell<Option<Moment>>,
+    /// When the call's first request was ready to leave.
+    pub sent_at: Cell<Option<Moment>>,
     /// Whether the attempt under way is at a backend that is read on after the caller left.
     pub reads_on: Cell<bool>,
     /// The caller has left: the attempt under way is the last.
@@ -101,6 +104,7 @@ impl<T: Transport> Relay<T> {
             let request = stripped.as_ref().unwrap_or(&self.call.request);
             let answered = self.attempt(&lease, request, trail.attempts).await;
             self.progress.reads_on.set(false);
+            self.progress.sent_at.get().into_iter().for_each(|sent| record.sent(sent));
             match answered {
                 Ok(answered) => {
                     lease.absolve(clock.now());
@@ -143,6 +147,7 @@ impl<T: Transport> Relay<T> {
             request,
             bounds: self.gateway.bounds(),
             held_since: &self.progress.held_since,
+            sent_at: &self.progress.sent_at,
         };
         attempt.run(lease).instrument(span).await
     }
@@ -183,7 +188,7 @@ impl<T: Transport> Relay<T> {
                 Verdict::Next => continue,
             };
             if place.is_none() {
-                *place = Some(pool.join(self.call.request.body.len()).ok_or_else(queue_full)?);
+                *place = Some(pool.join(self.call.request.body.len()).ok_or_else(|| self.queue_full())?);
             }
             tokio::select! {
                 () = bell => {}
@@ -205,12 +210,14 @@ impl<T: Transport> Relay<T> {
             "attempt failed"
         );
     }
-}
 
-fn queue_full() -> Failure {
-    Failure::new(
-        FailureKind::RateLimited,
-        "Too many requests are waiting for capacity. Please try again later.",
-    )
-    .after(Some(Duration::from_secs(1)))
+    fn queue_full(&self) -> Failure {
+        let class = self.call.tenant.as_ref().map_or(Priority::Normal, |tenant| tenant.priority);
+        self.gateway.metrics.rejected("queue", class.name());
+        Failure::new(
+            FailureKind::RateLimited,
+            "Too many requests are waiting for capacity. Please try again later.",
+        )
+        .after(Some(Duration::from_secs(1)))
+    }
 }

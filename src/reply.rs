@@ -53,6 +53,7 @@ pub struct Reply<B> {
     phase: Phase,
     idle: Duration,
     last_byte: Moment,
+    committed_at: Moment,
     timer: Option<Pin<Box<Sleep>>>,
     goodbye: Goodbye,
     scratch: Vec<Frame>,
@@ -87,6 +88,7 @@ impl<B: Body> Reply<B> {
             phase: Phase::Running,
             idle: lease.candidate().upstream.settings.deadlines.idle,
             last_byte: committed_at,
+            committed_at,
             timer: None,
             goodbye: Goodbye::default(),
             scratch: Vec::new(),
@@ -98,6 +100,7 @@ impl<B: Body> Reply<B> {
             record,
         };
         reply.record.status = head.status;
+        reply.record.answered = true;
         if streams || reply.call.request.operation == Operation::Messages {
             reply.record.first_content = Some(committed_at);
         }
@@ -142,6 +145,9 @@ impl<B: Body> Reply<B> {
     pub fn poll_bytes(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
         loop {
             if let Some(bytes) = self.ready.pop_front() {
+                if self.record.after.is_none() {
+                    self.record.after = Some(self.gateway.clock.now().since(self.committed_at));
+                }
                 if self.ready.is_empty() && !self.abandoned {
                     self.record.outcome = self.outcome;
                 }

@@ -5,7 +5,7 @@
 //! outcome is `client_closed` until something better is known.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use headgate_providers::{Fault, Usage};
 
@@ -15,6 +15,8 @@ use crate::events::{FailedOver, What};
 use crate::failure::Failure;
 use crate::gateway::Gateway;
 use crate::pool::Lease;
+use crate::prices::Schedule;
+use crate::usage::UsageRecord;
 
 /// How a request ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,9 +73,19 @@ pub struct Record {
     pub attempts: u32,
     /// What was left out of the request so that it could be served.
     pub dropped: Option<&'static str>,
+    /// Whether a backend's answer was committed to.
+    pub answered: bool,
+    /// Time spent reading the body.
+    pub uploading: Duration,
+    /// The gateway's own share of the time until the first attempt's first byte, waiting for the body and for keys left out.
+    pub before: Option<Duration>,
+    /// Its share between the first content and the first byte handed on.
+    pub after: Option<Duration>,
     backend: String,
     key: String,
     cause: &'static str,
+    /// What upstream calls the model of the last attempt, and what its tokens cost.
+    tried: Option<(Arc<str>, Schedule)>,
 }
 
 impl Record {
@@ -96,9 +108,14 @@ impl Record {
             first_content: None,
             attempts: 0,
             dropped: None,
+            answered: false,
+            uploading: Duration::ZERO,
+            before: None,
+            after: None,
             backend: String::new(),
             key: String::new(),
             cause: "",
+            tried: None,
         }
     }
 
@@ -118,6 +135,13 @@ impl Record {
         self.attempts += 1;
         self.backend.clone_from(&candidate.upstream.settings.name);
         self.key.clone_from(&candidate.seat.id.name);
+        self.tried = Some((candidate.upstream_model.clone(), candidate.prices.clone()));
+    }
+
+    /// The first byte of the first attempt left at `sent`.
+    pub fn sent(&mut self, sent: Moment) {
+        let waited = self.uploading + self.queued;
+        self.before.get_or_insert_with(|| sent.since(self.started).saturating_sub(waited));
     }
 
     /// An attempt failed.
@@ -144,13 +168,78 @@ impl Record {
     }
 }
 
+/// When a request began and how long it took.
+struct Times {
+    at: SystemTime,
+    duration: Duration,
+    first_content: Option<Duration>,
+}
+
+impl Record {
+    /// What its tokens cost by the prices of `at`, nano-dollars; `None` where none were told or the model has no price.
+    fn cost(&self, at: SystemTime) -> Option<u64> {
+        let (_, prices) = self.tried.as_ref().filter(|_| self.usage != Usage::default())?;
+        let unix = at.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        prices.cost(&self.usage, i64::try_from(unix).unwrap_or(i64::MAX))
+    }
+
+    /// Hands over what is kept of the request. The last step: it takes the texts along.
+    fn keep(&mut self, times: &Times, cost: Option<u64>) {
+        let gateway = &self.gateway;
+        if !gateway.usage.is_open() {
+            return;
+        }
+        let served = self.tried.take().filter(|_| self.answered).map(|(model, _)| model);
+        let routed = || gateway.settings().routes.iter().any(|route| route.model.is(&self.model));
+        let named = served.is_some() || routed();
+        let kept = gateway.usage.push(UsageRecord {
+            id: self.id.clone(),
+            at: times.at,
+            operation: self.operation,
+            tenant: self.tenant.take(),
+            key: std::mem::take(&mut self.key),
+            backend: std::mem::take(&mut self.backend),
+            model: std::mem::take(&mut self.model),
+            served,
+            named,
+            stream: self.stream,
+            usage: self.usage,
+            cost,
+            attempts: self.attempts,
+            queued: self.queued,
+            first_content: times.first_content,
+            duration: times.duration,
+            status: self.status,
+            outcome: self.outcome,
+            cause: self.cause,
+        });
+        if !kept {
+            gateway.metrics.usage_dropped(1);
+        }
+    }
+}
+
 impl Drop for Record {
     fn drop(&mut self) {
         self.gateway.load.end();
         let now = self.gateway.clock.now();
         let duration = now.since(self.started);
         let first_content = self.first_content.map(|moment| moment.since(self.started));
+        let wall = self.gateway.clock.wall();
+        let times = Times { at: wall.checked_sub(duration).unwrap_or(wall), duration, first_content };
+        let cost = self.cost(times.at);
         self.gateway.metrics.request(self, duration, first_content);
+        if let Some(cost) = cost {
+            self.gateway.metrics.cost(&self.backend, cost);
+        }
+        self.log(&times, cost);
+        self.keep(&times, cost);
+    }
+}
+
+impl Record {
+    fn log(&self, times: &Times, cost: Option<u64>) {
+        let Times { duration, first_content, .. } = *times;
         tracing::info!(
             target: "headgate::request",
             request_id = self.id.as_str(),
@@ -172,6 +261,7 @@ impl Drop for Record {
             tokens_out = self.usage.output,
             cache_read = self.usage.cache_read,
             cache_written = self.usage.cache_written(),
+            cost_usd = cost.map(crate::prices::dollars),
             "request"
         );
     }

@@ -18,6 +18,8 @@ pub struct Usage {
     pub cache_write_5m: u64,
     /// Input written to the one-hour cache.
     pub cache_write_1h: u64,
+    /// Whether upstream billed it as part of a batch (`service_tier`).
+    pub batch: bool,
 }
 
 impl Usage {

@@ -29,6 +29,9 @@ pub struct Raw {
     pub budget: Budget,
     pub queue: Queue,
     pub log: Log,
+    pub usage: Usage,
+    #[serde(default)]
+    pub prices: Vec<Price>,
     pub providers: Providers,
     #[serde(default)]
     pub backends: Vec<Backend>,
@@ -196,6 +199,51 @@ pub struct Budget {
 pub struct Queue {
     pub max_waiting: usize,
     pub max_waiting_bytes: usize,
+}
+
+/// `usage`.
+#[derive(Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Usage {
+    pub queue: usize,
+    pub flush_ms: u64,
+    pub batch_rows: usize,
+    pub max_models: usize,
+    pub retry_max_ms: u64,
+    pub close_ms: u64,
+    pub keep_records_days: u64,
+    pub keep_hourly_days: u64,
+    pub keep_daily_days: u64,
+}
+
+/// `prices[]`.
+#[derive(Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Price {
+    #[serde(default)]
+    pub models: Vec<String>,
+    #[serde(default)]
+    pub backends: Vec<String>,
+    pub from: Option<String>,
+    pub input: Option<f64>,
+    pub output: Option<f64>,
+    pub cache_read: Option<f64>,
+    pub cache_write_5m: Option<f64>,
+    pub cache_write_1h: Option<f64>,
+    pub batch_multiplier: Option<f64>,
+    pub long_context: Option<LongContext>,
+}
+
+/// `prices[].long_context`.
+#[derive(Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct LongContext {
+    pub above_input_tokens: Option<u64>,
+    pub input: Option<f64>,
+    pub output: Option<f64>,
+    pub cache_read: Option<f64>,
+    pub cache_write_5m: Option<f64>,
+    pub cache_write_1h: Option<f64>,
 }
 
 /// `providers`: what differs by dialect, between the global sections and a backend's own.

@@ -64,10 +64,12 @@ async fn serve(
         }
     };
     record.tenant = tenant.as_ref().map(|tenant| tenant.name.clone());
+    let asked = gateway.clock.now();
     let read = {
         let body = std::pin::pin!(ingress::body(gateway, &request, &mut payload));
         gateway.drain.until_goodbye(body).await
     };
+    record.uploading = gateway.clock.now().since(asked);
     let (body, held) = match read.unwrap_or_else(|| Err(Failure::shutting_down())) {
         Ok(read) => read,
         Err(failure) => return respond::failure(gateway, record, &failure, Some(payload)),

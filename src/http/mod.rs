@@ -3,7 +3,7 @@
 //! Two servers: the data plane with its workers, and the admin plane, which stops last so that metrics stay readable while
 //! streams drain.
 
-mod admin;
+pub mod admin;
 mod body;
 mod chunks;
 mod client;

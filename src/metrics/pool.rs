@@ -13,6 +13,9 @@ use crate::pool::park::Gate;
 use crate::pool::table::{Seat, Upstream};
 use crate::pool::{Pool, Table};
 
+/// Every state of [`Seat::state`].
+const STATES: [&str; 4] = ["ready", "parked", "probing", "disabled"];
+
 /// What is read from the pool.
 pub struct PoolGauges {
     in_flight: IntGaugeVec,
@@ -38,7 +41,7 @@ impl PoolGauges {
             state: gauges(
                 registry,
                 "key_state",
-                "1 for the state a key is in: ready, parked, probing, disabled.",
+                "1 for the state a key is in, 0 for the others: ready, parked, probing, disabled.",
                 &["backend", "key", "state"],
             )?,
             parked_until: registered(
@@ -81,7 +84,9 @@ impl PoolGauges {
             let labels = [upstream.settings.name.as_str(), seat.id.name.as_str()];
             self.in_flight.with_label_values(&labels).set(i64::from(seat.health.in_flight.load(Relaxed)));
             let (state, remaining) = seat.state(now);
-            self.state.with_label_values(&[labels[0], labels[1], state]).set(1);
+            for name in STATES {
+                self.state.with_label_values(&[labels[0], labels[1], name]).set(i64::from(name == state));
+            }
             self.parked_until.with_label_values(&labels).set(remaining.as_secs_f64());
         }
     }

@@ -22,6 +22,7 @@ use crate::config::checked::{
     Backend, BedrockSurface, Credential, Key, ModelPattern, ProviderSettings, Route, Settings, Target,
 };
 use crate::credentials::{Credentials, Holder};
+use crate::prices::Schedule;
 
 /// Most models with a remembered plan; beyond it plans are made anew each time.
 const MAX_PLANS: usize = 1024;
@@ -79,6 +80,8 @@ pub struct Candidate {
     pub class: Arc<str>,
     /// Which of [`Plan::limits`] it is held to.
     pub limits: usize,
+    /// What its tokens cost.
+    pub prices: Schedule,
 }
 
 /// What a park covers; the index into [`Candidate::parks`].
@@ -212,6 +215,7 @@ impl Table {
         }
         let upstream_model: Arc<str> = target.upstream_model(model).into();
         let held_to = all_limits.len();
+        let prices = Schedule::of(&self.settings.prices, &up.settings.name, &upstream_model);
         all_limits.push(capability::limits(up, &upstream_model));
         let candidate = |seat: &Arc<Seat>| {
             let limits = up.settings.limit_groups.iter().find(|group| group.name == seat.group_name);
@@ -233,6 +237,7 @@ impl Table {
                 upstream_model: upstream_model.clone(),
                 class,
                 limits: held_to,
+                prices: prices.clone(),
             }
         };
         up.keys.iter().map(candidate).collect()

@@ -27,4 +27,5 @@ mod scopes;
 mod signatures;
 mod splits;
 mod streams;
+mod usage;
 mod waiting;

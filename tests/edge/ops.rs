@@ -61,14 +61,32 @@ async fn metrics_are_in_prometheus_text_format() {
             assert!(typed.contains(family) || typed.contains(bare), "{line} has no type");
         }
     }
-    for name in
-        ["requests_total", "attempts_total", "tokens_total", "key_in_flight", "key_state", "queue_depth"]
-    {
+    for name in [
+        "requests_total",
+        "request_duration_seconds",
+        "time_to_first_token_seconds",
+        "overhead_seconds",
+        "attempts_total",
+        "tokens_total",
+        "cost_usd_total",
+        "usage_dropped_total",
+        "key_in_flight",
+        "key_state",
+        "parked_until_seconds",
+        "breaker_state",
+        "queue_depth",
+        "queue_wait_seconds",
+    ] {
         assert!(typed.contains(&format!("headgate_{name}")), "{name} is missing");
     }
     assert!(!text.contains("sk-ant"));
     assert_eq!(stand.gateway.metric("requests_total", "status=\"200\"").await, 4.0);
     assert_eq!(stand.gateway.metric("key_state", "").await, 6.0, "a key is in one state");
+    let states = text.lines().filter(|line| line.starts_with("headgate_key_state{")).count();
+    assert_eq!(states, 4 * 6, "and has a series for each");
+    assert_eq!(stand.gateway.metric("overhead_seconds_count", "").await, 4.0);
+    let overhead = stand.gateway.metric("overhead_seconds_sum", "").await / 4.0;
+    assert!(overhead > 0.0 && overhead < 0.25, "{overhead} s a request");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

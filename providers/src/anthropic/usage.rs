@@ -19,6 +19,7 @@ struct Counts {
     written: Option<u64>,
     five_minutes: Option<u64>,
     one_hour: Option<u64>,
+    batch: Option<bool>,
 }
 
 impl Counts {
@@ -37,6 +38,11 @@ impl Counts {
                     counts.note(&name, cursor.count()?);
                     Ok::<(), Flaw>(())
                 });
+            }
+            if *name == *b"service_tier" && cursor.peek() == Some(b'"') {
+                let tier = cursor.string()?;
+                counts.batch = Some(*cursor.name(&tier) == *b"batch");
+                return Ok(());
             }
             counts.note(&name, cursor.count()?);
             Ok::<(), Flaw>(())
@@ -61,10 +67,11 @@ impl Counts {
 /// Passes the `usage` value the cursor stands before and overwrites in `usage` what it tells. `false`: it tells nothing.
 pub(super) fn merge(usage: &mut Usage, cursor: &mut Cursor<'_>) -> Result<bool, Flaw> {
     let counts = Counts::read(cursor)?;
-    let Counts { input, output, cache_read, written, five_minutes, one_hour } = counts;
+    let Counts { input, output, cache_read, written, five_minutes, one_hour, batch } = counts;
     usage.input = input.unwrap_or(usage.input);
     usage.output = output.unwrap_or(usage.output);
     usage.cache_read = cache_read.unwrap_or(usage.cache_read);
+    usage.batch = batch.unwrap_or(usage.batch);
     usage.cache_write_1h = one_hour.unwrap_or(usage.cache_write_1h);
     match (five_minutes, written) {
         (Some(count), _) => usage.cache_write_5m = count,
@@ -97,7 +104,14 @@ mod tests {
             "cache_creation_input_tokens": 9, "cache_creation": {"ephemeral_5m_input_tokens": 4, "ephemeral_1h_input_tokens": 5}});
         assert!(merge(&mut usage, &start));
         assert!(merge(&mut usage, &json!({"output_tokens": 40, "input_tokens": null})));
-        let expected = Usage { input: 10, output: 40, cache_read: 7, cache_write_5m: 4, cache_write_1h: 5 };
+        let expected = Usage {
+            input: 10,
+            output: 40,
+            cache_read: 7,
+            cache_write_5m: 4,
+            cache_write_1h: 5,
+            batch: false,
+        };
         assert_eq!(usage, expected);
         assert!(merge(&mut usage, &json!({"cache_creation_input_tokens": 9})));
         assert_eq!(usage, expected);
@@ -109,6 +123,17 @@ mod tests {
         assert!(merge(&mut usage, &json!({"cache_creation_input_tokens": 9, "cache_creation": null})));
         assert_eq!(usage.cache_write_5m, 9);
         assert_eq!(usage.cache_write_1h, 0);
+    }
+
+    #[test]
+    fn the_batch_tier_is_kept_until_another_is_told() {
+        let mut usage = Usage::default();
+        assert!(merge(&mut usage, &json!({"input_tokens": 1, "service_tier": "batch"})));
+        assert!(merge(&mut usage, &json!({"output_tokens": 1, "service_tier": null})));
+        assert!(usage.batch);
+        assert!(merge(&mut usage, &json!({"output_tokens": 2, "service_tier": "standard"})));
+        assert!(!usage.batch);
+        assert!(!merge(&mut usage, &json!({"service_tier": 7})));
     }
 
     #[test]

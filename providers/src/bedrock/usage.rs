@@ -30,6 +30,7 @@ pub(super) fn metrics(json: &str) -> Usage {
         cache_read: count(&metrics.cache_read_input_token_count),
         cache_write_5m: count(&metrics.cache_write_input_token_count),
         cache_write_1h: 0,
+        batch: false,
     }
 }
 
@@ -41,7 +42,8 @@ pub(super) fn of_headers(headers: &Headers) -> Option<Usage> {
     };
     let counts = [count("input"), count("output"), count("cache-read-input"), count("cache-write-input")];
     let [input, output, read, written] = counts.map(|count| count.unwrap_or(0));
-    let usage = Usage { input, output, cache_read: read, cache_write_5m: written, cache_write_1h: 0 };
+    let usage =
+        Usage { input, output, cache_read: read, cache_write_5m: written, cache_write_1h: 0, batch: false };
     counts.iter().any(Option::is_some).then_some(usage)
 }
 
@@ -53,6 +55,7 @@ pub(super) fn at_least(usage: Usage, counted: Usage) -> Usage {
         cache_read: usage.cache_read.max(counted.cache_read),
         cache_write_5m: usage.cache_write_5m.max(counted.cache_write_5m.saturating_sub(usage.cache_write_1h)),
         cache_write_1h: usage.cache_write_1h,
+        batch: usage.batch,
     }
 }
 
@@ -64,11 +67,25 @@ mod tests {
 
     #[test]
     fn counts_only_ever_add() {
-        let told = Usage { input: 10, output: 1, cache_read: 5, cache_write_5m: 0, cache_write_1h: 30 };
+        let told = Usage {
+            input: 10,
+            output: 1,
+            cache_read: 5,
+            cache_write_5m: 0,
+            cache_write_1h: 30,
+            batch: false,
+        };
         let counted = metrics(
             r#"{"inputTokenCount":10,"outputTokenCount":42,"cacheReadInputTokenCount":0,"cacheWriteInputTokenCount":32,"invocationLatency":7}"#,
         );
-        let both = Usage { input: 10, output: 42, cache_read: 5, cache_write_5m: 2, cache_write_1h: 30 };
+        let both = Usage {
+            input: 10,
+            output: 42,
+            cache_read: 5,
+            cache_write_5m: 2,
+            cache_write_1h: 30,
+            batch: false,
+        };
         assert_eq!(at_least(told, counted), both);
     }
 

@@ -7,6 +7,7 @@ mod backends;
 mod capabilities;
 mod keys;
 mod pem;
+mod prices;
 mod routes;
 mod sections;
 mod server;
@@ -38,6 +39,8 @@ pub fn settings(raw: &Raw, files: &[PathBuf], findings: &mut Findings<'_>) -> Se
     let breaker = sections::breaker(&raw.breaker, findings);
     let budget = sections::budget(&raw.budget, findings);
     let queue = sections::queue(&raw.queue, findings);
+    let usage = sections::usage(&raw.usage, findings);
+    let prices = prices::prices(&raw.prices, findings);
     let base = backends::Base::new(&raw.providers, &deadlines, &park, findings);
     let backends = backends::backends(&raw.backends, &base, findings);
     let routes = routes::routes(&raw.routes, &backends, findings);
@@ -56,6 +59,8 @@ pub fn settings(raw: &Raw, files: &[PathBuf], findings: &mut Findings<'_>) -> Se
         budget,
         queue,
         log: raw.log,
+        usage,
+        prices,
         backends,
         routes,
         tenants,

@@ -215,6 +215,31 @@ pub fn queue(raw: &raw::Queue, findings: &mut Findings<'_>) -> checked::Queue {
     checked::Queue { max_waiting: raw.max_waiting, max_waiting_bytes: raw.max_waiting_bytes }
 }
 
+/// `usage`.
+pub fn usage(raw: &raw::Usage, findings: &mut Findings<'_>) -> checked::UsageRecords {
+    findings.within("usage.queue", raw.queue, 1..=10_000_000);
+    findings.within("usage.flush_ms", raw.flush_ms, 10..=60_000);
+    findings.within("usage.batch_rows", raw.batch_rows, 1..=10_000);
+    findings.within("usage.max_models", raw.max_models, 1..=100_000);
+    findings.within("usage.retry_max_ms", raw.retry_max_ms, 10..=3_600_000);
+    findings.within("usage.close_ms", raw.close_ms, 0..=60_000);
+    let mut keep = |name: &str, days: u64| {
+        findings.within(&format!("usage.{name}"), days, 1..=36_525);
+        Duration::from_secs(days.min(36_525) * DAY_S)
+    };
+    checked::UsageRecords {
+        queue: raw.queue,
+        flush: Duration::from_millis(raw.flush_ms),
+        batch_rows: raw.batch_rows,
+        max_models: raw.max_models,
+        retry_max: Duration::from_millis(raw.retry_max_ms),
+        close: Duration::from_millis(raw.close_ms),
+        keep_records: keep("keep_records_days", raw.keep_records_days),
+        keep_hourly: keep("keep_hourly_days", raw.keep_hourly_days),
+        keep_daily: keep("keep_daily_days", raw.keep_daily_days),
+    }
+}
+
 /// `ledger`.
 pub fn ledger(raw: &raw::Ledger, findings: &mut Findings<'_>) -> checked::Ledger {
     if raw.key_prefix.is_empty() {

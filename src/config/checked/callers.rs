@@ -80,6 +80,18 @@ pub enum Priority {
     Background,
 }
 
+impl Priority {
+    /// Its name in files and metrics.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Critical => "critical",
+            Self::Normal => "normal",
+            Self::Background => "background",
+        }
+    }
+}
+
 /// A tenant's limits; `None` = none (0 in the file).
 #[derive(Clone, Debug, Default)]
 pub struct TenantLimits {

@@ -5,6 +5,7 @@
 
 mod backend;
 mod callers;
+mod records;
 mod sections;
 
 use std::path::PathBuf;
@@ -12,6 +13,7 @@ use std::sync::Arc;
 
 pub use backend::*;
 pub use callers::*;
+pub use records::*;
 pub use sections::*;
 
 /// A model name pattern: literal text with `*` for any run of characters.
@@ -29,6 +31,12 @@ impl ModelPattern {
     #[must_use]
     pub fn matches(&self, model: &str) -> bool {
         self.0.matches(model)
+    }
+
+    /// Whether it is a model's own name, and this one.
+    #[must_use]
+    pub fn is(&self, model: &str) -> bool {
+        !self.is_wildcard() && self.matches(model)
     }
 
     /// Whether the pattern holds a `*`; otherwise it is a model's own name.
@@ -71,6 +79,10 @@ pub struct Settings {
     pub queue: Queue,
     /// How the process logs.
     pub log: Log,
+    /// Records of usage.
+    pub usage: UsageRecords,
+    /// What tokens cost: those of the configuration, then the compiled-in ones.
+    pub prices: Arc<[Price]>,
     /// The backends in the order of the files.
     pub backends: Vec<Arc<Backend>>,
     /// The routes, first match wins; empty: every model goes to every Anthropic backend.

@@ -12,6 +12,7 @@ mod problem;
 mod reload;
 mod show;
 mod status;
+pub mod usage;
 
 use std::net::SocketAddr;
 use std::sync::Arc;

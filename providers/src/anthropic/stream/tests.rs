@@ -162,7 +162,7 @@ fn every_byte_up_to_the_stop_passes_and_none_behind_it() {
 #[test]
 fn usage_is_the_newest_of_each_field() {
     let usage = |input, output, cache_read, cache_write_5m, cache_write_1h| {
-        Some(Usage { input, output, cache_read, cache_write_5m, cache_write_1h })
+        Some(Usage { input, output, cache_read, cache_write_5m, cache_write_1h, batch: false })
     };
     for (name, expected) in [
         ("text", usage(25, 12, 0, 0, 0)),

@@ -34,7 +34,14 @@ fn a_complete_answer_passes_in_any_split() {
         let (last, earlier) = frames.split_last().unwrap();
         assert!(matches!(last.mark, Mark::Stop));
         assert!(earlier.iter().all(|frame| matches!(frame.mark, Mark::Content)));
-        let usage = Usage { input: 9, output: 3, cache_read: 100, cache_write_5m: 7, cache_write_1h: 0 };
+        let usage = Usage {
+            input: 9,
+            output: 3,
+            cache_read: 100,
+            cache_write_5m: 7,
+            cache_write_1h: 0,
+            batch: false,
+        };
         assert_eq!(last.usage, Some(usage));
     }
 }

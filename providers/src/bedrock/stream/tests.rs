@@ -190,7 +190,7 @@ fn tokens_per_day_in_the_stream_rest_until_the_next_day() {
 #[test]
 fn message_stop_with_metrics_tells_usage_and_is_stripped_of_them() {
     let usage = |input, output, cache_read, cache_write_5m| {
-        Some(Usage { input, output, cache_read, cache_write_5m, cache_write_1h: 0 })
+        Some(Usage { input, output, cache_read, cache_write_5m, cache_write_1h: 0, batch: false })
     };
     for (name, expected) in [
         ("text", usage(25, 12, 0, 0)),

@@ -26,6 +26,7 @@ pub mod http;
 pub mod memory;
 pub mod metrics;
 pub mod models;
+pub mod operate;
 pub mod pool;
 pub mod relay;
 pub mod reload;

@@ -1,7 +1,24 @@
 //! Arguments -> one command -> an exit code.
 //!
-//! Exit codes: 0 after a clean end, 1 when something failed or a drain was cut short, 2 for wrong arguments, 78 (`EX_CONFIG` of sysexits) for a
-//! configuration that cannot be used.
+//! Exit codes: 0 after a clean end, 1 when something failed or a drain was cut short, 2 for wrong arguments, 69 when a gateway
+//! cannot be reached, 77 when it refuses the token, 78 (`EX_CONFIG` of sysexits) for a configuration that cannot be used. The
+//! commands that operate a running gateway have a file each; [`session`] is how they reach it.
+
+mod backends;
+mod document;
+mod events;
+mod export;
+mod groups;
+mod keys;
+mod plane;
+mod resource;
+mod routes;
+mod session;
+mod show;
+mod source;
+mod tenants;
+mod tokens;
+mod usage;
 
 use std::io::Write as _;
 use std::net::SocketAddr;
@@ -9,7 +26,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory as _, Parser, Subcommand};
 use headgate::chance::Chance;
 use headgate::clock::Clock;
 use headgate::config::{self, Environment};
@@ -41,6 +58,26 @@ enum Command {
     Demo(Demo),
     /// Validate a configuration and print what takes effect, secrets redacted.
     Check(Check),
+    Keys(keys::Keys),
+    Backends(backends::Backends),
+    Groups(groups::Groups),
+    Routes(routes::Routes),
+    Tenants(tenants::Tenants),
+    Tokens(tokens::Tokens),
+    Usage(Box<usage::Usage>),
+    Events(events::Events),
+    Audit(plane::Audit),
+    Status(plane::Status),
+    Reload(plane::Reload),
+    Export(export::Export),
+    /// Print completions for a shell.
+    #[command(after_help = "Examples:
+  headgate completions bash > /etc/bash_completion.d/headgate
+  headgate completions zsh > ~/.zfunc/_headgate
+  headgate completions fish > ~/.config/fish/completions/headgate.fish")]
+    Completions {
+        shell: clap_complete::Shell,
+    },
 }
 
 #[derive(Args)]
@@ -92,7 +129,26 @@ pub fn run() -> ExitCode {
         Some(Command::Simulate(simulate)) => run_simulate(&simulate),
         Some(Command::Demo(demo)) => run_demo(demo),
         Some(Command::Check(check)) => run_check(&check),
+        Some(Command::Keys(keys)) => keys.run(),
+        Some(Command::Backends(backends)) => backends.run(),
+        Some(Command::Groups(groups)) => groups.run(),
+        Some(Command::Routes(routes)) => routes.run(),
+        Some(Command::Tenants(tenants)) => tenants.run(),
+        Some(Command::Tokens(tokens)) => tokens.run(),
+        Some(Command::Usage(usage)) => usage.run(),
+        Some(Command::Events(events)) => events.run(),
+        Some(Command::Audit(audit)) => audit.run(),
+        Some(Command::Status(status)) => status.run(),
+        Some(Command::Reload(reload)) => reload.run(),
+        Some(Command::Export(export)) => export.run(),
+        Some(Command::Completions { shell }) => complete(shell),
     }
+}
+
+fn complete(shell: clap_complete::Shell) -> ExitCode {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "headgate", &mut script);
+    session::ended(session::pass(&script))
 }
 
 fn run_check(check: &Check) -> ExitCode {

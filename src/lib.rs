@@ -28,6 +28,7 @@ pub mod memory;
 pub mod metrics;
 pub mod mint;
 pub mod models;
+pub mod operate;
 pub mod pool;
 pub mod prices;
 pub mod relay;

@@ -35,11 +35,8 @@ impl Environment {
         own.chain(upstream).collect()
     }
 
-    /// All variables whose name begins with `prefix`, with the rest of the name, in order.
-    pub(super) fn with_prefix<'a>(
-        &'a self,
-        prefix: &'a str,
-    ) -> impl Iterator<Item = (&'a str, &'a str, &'a str)> {
+    /// All variables whose name begins with `prefix`: name, rest of the name, value; in order.
+    pub fn with_prefix<'a>(&'a self, prefix: &'a str) -> impl Iterator<Item = (&'a str, &'a str, &'a str)> {
         self.0.iter().filter_map(move |(name, value)| {
             Some((name.as_str(), name.strip_prefix(prefix)?, value.as_str()))
         })

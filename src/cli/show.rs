@@ -1,0 +1,145 @@
+//! Answers as text for people: tables, and one object as lines.
+
+use std::io::IsTerminal as _;
+
+use comfy_table::{ContentArrangement, Table, presets};
+use headgate::operate::printable::printable;
+use headgate::operate::span;
+use serde_json::Value;
+
+/// A column: its heading, and a cell's text.
+pub type Column = (&'static str, fn(&Value) -> String);
+
+/// A table of `items`. In a pipe nothing but words and spaces, as wide as it is; on a terminal as wide as that.
+pub fn table(columns: &[Column], items: &[Value]) -> String {
+    let rows = items.iter().map(|item| columns.iter().map(|(_, cell)| cell(item)).collect());
+    lines(&columns.iter().map(|(heading, _)| *heading).collect::<Vec<_>>(), rows.collect())
+}
+
+/// A table of texts.
+pub fn lines(headings: &[&str], rows: Vec<Vec<String>>) -> String {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING).set_header(headings.to_vec());
+    if std::io::stdout().is_terminal()
+        && let Ok((width, _)) = crossterm::terminal::size()
+    {
+        table.set_content_arrangement(ContentArrangement::Dynamic).set_width(width);
+    } else {
+        table.set_content_arrangement(ContentArrangement::Disabled);
+    }
+    for column in table.column_iter_mut() {
+        column.set_padding((0, 2));
+    }
+    table.add_rows(rows);
+    table.trim_fmt()
+}
+
+/// One object: a line for each field, what is inside of it indented by its name.
+pub fn object(value: &Value) -> String {
+    let mut fields = Vec::new();
+    flatten("", value, &mut fields);
+    let width = fields.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0);
+    let lines: Vec<String> = fields.iter().map(|(name, text)| format!("{name:width$}  {text}")).collect();
+    lines.join("\n")
+}
+
+fn flatten(path: &str, value: &Value, fields: &mut Vec<(String, String)>) {
+    match value {
+        Value::Object(map) => {
+            // Who it is comes first.
+            let (first, rest): (Vec<_>, Vec<_>) =
+                map.iter().partition(|(name, _)| matches!(name.as_str(), "id" | "name"));
+            for (name, inner) in first.into_iter().chain(rest) {
+                let path = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
+                flatten(&path, inner, fields);
+            }
+        }
+        Value::Array(items) if items.iter().any(Value::is_object) => {
+            for (at, item) in items.iter().enumerate() {
+                flatten(&format!("{path}[{at}]"), item, fields);
+            }
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => {
+            fields.push((printable(path), scalar(value)));
+        }
+    }
+}
+
+/// A value in one cell.
+pub fn scalar(value: &Value) -> String {
+    match value {
+        Value::Null => "-".to_owned(),
+        Value::String(text) if text.is_empty() => "-".to_owned(),
+        Value::String(text) => printable(text),
+        Value::Array(items) if items.is_empty() => "-".to_owned(),
+        Value::Array(items) => items.iter().map(scalar).collect::<Vec<_>>().join(", "),
+        Value::Bool(_) | Value::Number(_) | Value::Object(_) => printable(&value.to_string()),
+    }
+}
+
+/// The field of that name or path (`/limits/rpm`).
+pub fn field(item: &Value, name: &str) -> String {
+    let found = if name.starts_with('/') { item.pointer(name) } else { item.get(name) };
+    scalar(found.unwrap_or(&Value::Null))
+}
+
+/// What remains of a time in milliseconds; a dash where nothing does.
+pub fn remaining(item: &Value, name: &str) -> String {
+    item.get(name)
+        .and_then(Value::as_u64)
+        .filter(|millis| *millis > 0)
+        .map_or_else(|| "-".to_owned(), span::short)
+}
+
+/// The parks of a key or group in a few words.
+pub fn parks(item: &Value) -> String {
+    let parks = item.get("parks").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+    let said = parks.iter().map(|park| {
+        let class = park.get("class").and_then(Value::as_str).map(|class| format!(" {}", printable(class)));
+        format!(
+            "{}{} ({})",
+            field(park, "reason"),
+            class.unwrap_or_default(),
+            remaining(park, "remaining_ms")
+        )
+    });
+    let said: Vec<String> = said.collect();
+    if said.is_empty() { "-".to_owned() } else { said.join(", ") }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_table_is_words_and_spaces() {
+        let columns: [Column; 2] =
+            [("NAME", |item| field(item, "name")), ("LEFT", |item| remaining(item, "left"))];
+        let text = table(
+            &columns,
+            &[json!({ "name": "a\u{1b}[2J", "left": 90_000 }), json!({ "name": "long-name" })],
+        );
+        let lines: Vec<&str> = text.lines().map(str::trim_end).collect();
+        assert_eq!(lines, ["NAME        LEFT", "a\\u{1b}[2J  1m30s", "long-name   -"]);
+    }
+
+    #[test]
+    fn an_object_is_a_line_for_each_field() {
+        let text = object(
+            &json!({ "backend": "b", "name": "k", "secret": { "last4": "abcd" }, "parks": [{ "reason": "rate" }], "models": ["a", "b"] }),
+        );
+        assert_eq!(
+            text,
+            "name             k\nbackend          b\nmodels           a, b\nparks[0].reason  rate\nsecret.last4     abcd"
+        );
+    }
+
+    #[test]
+    fn parks_are_told_in_a_few_words() {
+        let key = json!({ "parks": [{ "reason": "rate_limit", "class": "sonnet", "remaining_ms": 5000 }, { "reason": "operator", "class": null, "remaining_ms": 0 }] });
+        assert_eq!(parks(&key), "rate_limit sonnet (5s), operator (-)");
+        assert_eq!(parks(&json!({})), "-");
+    }
+}

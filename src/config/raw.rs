@@ -81,6 +81,7 @@ pub struct Auth {
 pub struct AdminToken {
     pub name: Option<String>,
     pub token: Option<Reference>,
+    pub token_sha256: Option<String>,
     pub role: Option<AdminRole>,
 }
 
@@ -405,6 +406,7 @@ pub struct Target {
 pub struct Tenant {
     pub name: Option<String>,
     pub key: Option<Reference>,
+    pub key_sha256: Option<String>,
     pub priority: Option<Priority>,
     pub weight: Option<f64>,
     #[serde(default)]

@@ -10,13 +10,15 @@ mod pem;
 mod routes;
 mod sections;
 mod server;
+mod special;
 mod tables;
 mod tenants;
 mod url;
 
 mod findings;
 
-pub use findings::{Findings, Outcome};
+pub use findings::{Findings, Outcome, StoredParts};
+pub use special::is_special;
 pub use url::{base_url, is_loopback};
 
 use std::path::PathBuf;
@@ -27,6 +29,7 @@ use super::raw::Raw;
 /// Judges `raw`; what is wrong is left in `findings`, in which case the settings are of no use.
 pub fn settings(raw: &Raw, files: &[PathBuf], findings: &mut Findings<'_>) -> Settings {
     let server = server::server(&raw.server, findings);
+    findings.allow_private = server.allow_private_upstreams;
     let auth = tenants::auth(&raw.auth, findings);
     let store = sections::store(&raw.store, findings);
     let ledger = sections::ledger(&raw.ledger, findings);
@@ -39,7 +42,10 @@ pub fn settings(raw: &Raw, files: &[PathBuf], findings: &mut Findings<'_>) -> Se
     let queue = sections::queue(&raw.queue, findings);
     let base = backends::Base::new(&raw.providers, &deadlines, &park, findings);
     let backends = backends::backends(&raw.backends, &base, findings);
-    let routes = routes::routes(&raw.routes, &backends, findings);
+    let mut routes = routes::routes(&raw.routes, &backends, findings);
+    // The files' come first in the tree, so that paths stay what they are in the files; the stored ones match first.
+    let stored = (0..routes.len()).filter(|at| findings.is_stored(&format!("routes[{at}]"))).count();
+    routes.rotate_right(stored);
     let tenants = tenants::tenants(&raw.tenants, findings);
     server::judge_listeners(&server, &auth, tenants.len(), findings);
     Settings {

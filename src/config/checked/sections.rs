@@ -74,8 +74,8 @@ pub enum TenantAuth {
 pub struct AdminToken {
     /// Name for the audit trail.
     pub name: String,
-    /// The bearer token.
-    pub token: Secret,
+    /// SHA-256 of the bearer token.
+    pub digest: [u8; 32],
     /// What it may do.
     pub role: AdminRole,
 }

@@ -3,6 +3,7 @@
 mod environment;
 mod listeners;
 mod manual;
+mod overlay;
 mod problems;
 mod secrets;
 mod surface;

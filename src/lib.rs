@@ -20,6 +20,7 @@ pub mod credentials;
 pub mod demo;
 pub mod dial;
 pub mod drain;
+pub mod events;
 pub mod failure;
 pub mod gateway;
 pub mod http;

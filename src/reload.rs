@@ -11,6 +11,7 @@ use tokio::sync::Notify;
 use crate::clock::Moment;
 use crate::config::checked::{Settings, TenantAuth};
 use crate::config::{self, ConfigError, Environment, Problem};
+use crate::events::{Reloaded, What};
 use crate::gateway::Gateway;
 use crate::watch::{Contents, contents};
 
@@ -202,6 +203,13 @@ fn conclude(gateway: &Gateway, trigger: Trigger, judged: Result<Settings, Vec<St
         book.generation
     };
     gateway.metrics.reload(reload.outcome());
+    let reloaded = Reloaded {
+        trigger: trigger.name(),
+        outcome: reload.outcome(),
+        generation,
+        problems: reload.problems.clone(),
+    };
+    gateway.pool.events().tell(at, What::Reload(reloaded));
     if needs_restart.is_some() {
         gateway.tell_configuration(generation);
         gateway.reloads.settled.notify_one();

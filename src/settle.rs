@@ -11,6 +11,7 @@ use headgate_providers::{Fault, Usage};
 
 use crate::call::RequestId;
 use crate::clock::Moment;
+use crate::events::{FailedOver, What};
 use crate::failure::Failure;
 use crate::gateway::Gateway;
 use crate::pool::Lease;
@@ -106,6 +107,13 @@ impl Record {
         let candidate = lease.candidate();
         if self.attempts > 0 && self.backend != candidate.upstream.settings.name {
             self.gateway.metrics.failover(&self.backend, &candidate.upstream.settings.name, self.cause);
+            let moved = FailedOver {
+                request_id: self.id.as_str().to_owned(),
+                from: self.backend.clone(),
+                to: candidate.upstream.settings.name.clone(),
+                cause: self.cause,
+            };
+            self.gateway.pool.events().tell(self.gateway.clock.now(), What::Failover(moved));
         }
         self.attempts += 1;
         self.backend.clone_from(&candidate.upstream.settings.name);

@@ -109,7 +109,12 @@ impl Seat {
     #[must_use]
     pub fn state(&self, now: Moment) -> (&'static str, Duration) {
         if !self.health.is_enabled() {
-            return ("disabled", Duration::ZERO);
+            let state = match (self.health.draining.load(Relaxed), self.health.in_flight.load(Relaxed)) {
+                (true, 0) => "drained",
+                (true, _) => "draining",
+                (false, _) => "disabled",
+            };
+            return (state, Duration::ZERO);
         }
         let classes = self.health.classes().into_iter().chain(self.group.classes());
         let parks = classes.map(|(_, park)| park).chain([self.health.park.clone(), self.group.park.clone()]);

@@ -27,6 +27,8 @@ pub struct Health {
     pub last_used: AtomicU64,
     /// An operator switched it off.
     pub disabled: AtomicBool,
+    /// It was switched off so that what runs with it may end, and an operator watches for that.
+    pub draining: AtomicBool,
     /// The key as a whole.
     pub park: Arc<Park>,
     /// An operator's last park of the key.

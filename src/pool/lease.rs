@@ -12,8 +12,10 @@ use super::breaker::Witness;
 use super::choose::Place;
 use super::park::{Gate, Park, Sentence, Verdict};
 use super::table::{Candidate, Plan, Scope};
+use super::told;
 use crate::clock::Moment;
 use crate::config::checked;
+use crate::events::Place as Told;
 
 /// How many parks concern a candidate: four scopes and the missing model.
 const PARKS: usize = 5;
@@ -35,6 +37,7 @@ pub struct Deferred {
     park: Arc<Park>,
     window: u32,
     verdict: Verdict,
+    place: Told,
 }
 
 impl Lease {
@@ -70,14 +73,19 @@ impl Lease {
     pub fn absolve(&mut self, now: Moment) {
         let mut opened = false;
         let settings = &self.shared.breaker();
-        for (breaker, generation) in self.candidate().breakers.iter().zip(self.generations) {
-            opened |= breaker.succeeded(now, generation, settings);
+        for (index, generation) in self.generations.into_iter().enumerate() {
+            let candidate = self.candidate();
+            if candidate.breakers[index].succeeded(now, generation, settings) {
+                opened = true;
+                self.shared.tell_breaker(candidate, index, ("closed", None), now);
+            }
         }
         self.trials = [false; 2];
         for (index, park) in parks(self.candidate()).enumerate() {
             if self.probes[index] {
                 park.absolve(self.windows[index]);
                 opened = true;
+                self.shared.tell_unparked(told::place(self.candidate(), index), now);
             }
         }
         self.probes = [false; PARKS];
@@ -95,22 +103,28 @@ impl Lease {
         if fault.blame() == Blame::Capacity && self.is_broken(now) {
             return None;
         }
-        let park = parks(self.candidate()).nth(index)?;
-        park.sentence(now, self.windows[index], verdict, self.shared.chance.fraction())
+        let candidate = self.candidate();
+        let park = parks(candidate).nth(index)?;
+        let until = park.sentence(now, self.windows[index], verdict, self.shared.chance.fraction())?;
+        self.shared.tell_parked(told::place(candidate, index), verdict.reason.name(), now, until);
+        Some(until)
     }
 
     /// The same blame, kept for later.
     #[must_use]
     pub fn defer(&self, fault: &Fault) -> Option<Deferred> {
         let (index, verdict) = self.sentence(fault)?;
-        let park = parks(self.candidate()).nth(index)?.clone();
-        Some(Deferred { park, window: self.windows[index], verdict })
+        let candidate = self.candidate();
+        let park = parks(candidate).nth(index)?.clone();
+        Some(Deferred { park, window: self.windows[index], verdict, place: told::place(candidate, index) })
     }
 
     /// Carries out deferred blame.
     pub fn carry_out(&self, deferred: &Deferred, now: Moment) {
-        let Deferred { park, window, verdict } = deferred;
-        park.sentence(now, *window, *verdict, self.shared.chance.fraction());
+        let Deferred { park, window, verdict, place } = deferred;
+        if let Some(until) = park.sentence(now, *window, *verdict, self.shared.chance.fraction()) {
+            self.shared.tell_parked(place.clone(), verdict.reason.name(), now, until);
+        }
     }
 
     fn sample(&mut self, fault: &Fault, now: Moment) {
@@ -138,6 +152,7 @@ impl Lease {
                 cause = fault.kind.name(),
                 "a circuit breaker opened"
             );
+            self.shared.tell_breaker(candidate, index, ("open", Some(fault.kind.name())), now);
         }
     }
 
@@ -178,7 +193,10 @@ impl Lease {
 impl Drop for Lease {
     fn drop(&mut self) {
         let candidate = self.candidate();
-        candidate.seat.health.in_flight.fetch_sub(1, Relaxed);
+        let before = candidate.seat.health.in_flight.fetch_sub(1, Relaxed);
+        if before == 1 && candidate.seat.health.draining.load(Relaxed) {
+            self.shared.tell_drained(candidate, self.shared.clock.now());
+        }
         let mut freed = false;
         for (index, park) in parks(candidate).enumerate() {
             if self.probes[index] {

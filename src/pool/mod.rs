@@ -12,6 +12,7 @@ pub mod health;
 pub mod lease;
 pub mod park;
 pub mod table;
+mod told;
 pub mod waiting;
 
 use std::sync::{Arc, Mutex, PoisonError};
@@ -22,6 +23,7 @@ use crate::chance::Chance;
 use crate::clock::{Clock, Moment};
 use crate::config::checked::{self, Settings};
 use crate::credentials::Credentials;
+use crate::events::Events;
 
 pub use choose::{Avoid, Cause, Shortage};
 pub use lease::{Deferred, Lease};
@@ -34,6 +36,9 @@ use waiting::Waiting;
 pub struct Shared {
     /// Jitter.
     pub chance: Chance,
+    /// What operators watch.
+    pub events: Events,
+    clock: Clock,
     waiting: Arc<Waiting>,
     breaker: ArcSwap<checked::Breaker>,
     /// Counts leases; locked around choosing and taking, so that both are one step.
@@ -53,7 +58,6 @@ impl Shared {
 
 /// All keys of all backends.
 pub struct Pool {
-    clock: Clock,
     shared: Arc<Shared>,
     states: States,
     credentials: Credentials,
@@ -79,8 +83,15 @@ impl Pool {
         let states = States::default();
         let breaker = ArcSwap::from_pointee(settings.breaker.clone());
         let table = Table::build(settings, &states, &credentials);
-        let shared = Arc::new(Shared { chance, waiting: Arc::default(), breaker, uses: Mutex::new(0) });
-        Self { clock, shared, states, credentials, table: ArcSwap::new(table) }
+        let shared = Arc::new(Shared {
+            chance,
+            events: Events::default(),
+            clock,
+            waiting: Arc::default(),
+            breaker,
+            uses: Mutex::new(0),
+        });
+        Self { shared, states, credentials, table: ArcSwap::new(table) }
     }
 
     /// Swaps the settings; state is kept by id.
@@ -150,9 +161,15 @@ impl Pool {
         self.shared.waiting.bell.notified()
     }
 
+    /// What operators watch.
+    #[must_use]
+    pub fn events(&self) -> &Events {
+        &self.shared.events
+    }
+
     /// The pool's clock.
     #[must_use]
     pub fn clock(&self) -> Clock {
-        self.clock
+        self.shared.clock
     }
 }

@@ -19,6 +19,7 @@ mod choice;
 mod clocks;
 mod credentials;
 mod endings;
+mod events;
 mod parking;
 mod poisoned;
 mod records;

@@ -86,6 +86,41 @@ pub enum Blame {
 }
 
 impl FaultKind {
+    /// Every one.
+    pub const ALL: [Self; 25] = [
+        Self::Request,
+        Self::NotFound,
+        Self::Inexpressible,
+        Self::SignatureRefused,
+        Self::KeyRefused,
+        Self::KeyForbidden,
+        Self::Billing,
+        Self::Quota,
+        Self::Hold,
+        Self::RateLimited,
+        Self::ModelMissing,
+        Self::Overloaded,
+        Self::NotReady,
+        Self::Server,
+        Self::FirstEventTimeout,
+        Self::WholeTimeout,
+        Self::IdleTimeout,
+        Self::CallDeadline,
+        Self::Connect,
+        Self::Tls,
+        Self::Reset,
+        Self::Truncated,
+        Self::Malformed,
+        Self::StaleConnection,
+        Self::UploadRefused,
+    ];
+
+    /// The one of this name.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|known| known.name() == name)
+    }
+
     /// Whose fault it is (the classification table of the design, section 5).
     #[must_use]
     pub fn blame(self) -> Blame {
@@ -168,6 +203,25 @@ pub enum Dimension {
 }
 
 impl Dimension {
+    /// Every one.
+    pub const ALL: [Self; 9] = [
+        Self::Requests,
+        Self::InputTokens,
+        Self::OutputTokens,
+        Self::Tokens,
+        Self::Concurrent,
+        Self::Ramp,
+        Self::Day,
+        Self::Week,
+        Self::Spend,
+    ];
+
+    /// The one of this name.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|known| known.name() == name)
+    }
+
     /// A short, fixed name for logs, metrics and the admin API.
     #[must_use]
     pub fn name(self) -> &'static str {
@@ -203,6 +257,22 @@ pub enum Source {
 }
 
 impl Source {
+    /// Every one.
+    pub const ALL: [Self; 6] = [
+        Self::RetryAfterMs,
+        Self::RetryAfter,
+        Self::ResetHeader,
+        Self::Message,
+        Self::Credential,
+        Self::Calendar,
+    ];
+
+    /// The one of this name.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|known| known.name() == name)
+    }
+
     /// A short, fixed name for logs and the admin API.
     #[must_use]
     pub fn name(self) -> &'static str {

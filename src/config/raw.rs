@@ -91,6 +91,11 @@ pub struct AdminToken {
 pub struct Store {
     pub url: Reference,
     pub master_key: Option<Reference>,
+    #[serde(default)]
+    pub previous_master_keys: Vec<Reference>,
+    pub timeout_ms: u64,
+    pub idempotency_s: u64,
+    pub durable_park_s: u64,
 }
 
 /// `ledger`.

@@ -11,7 +11,6 @@ pub const PARTS: &[(&str, &str)] = &[
     ("tenants[].priority", "priorities do not count yet"),
     ("tenants[].weight", "weights of tenants do not count yet"),
     ("tenants[].limits", "limits of tenants are not kept yet"),
-    ("store", "nothing is stored yet"),
     ("ledger.kind=redis", "limits and parks are counted in memory only"),
     ("ledger.on_outage", "limits and parks are counted in memory only"),
     ("budget", "upstream budgets are not mirrored yet"),

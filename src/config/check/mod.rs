@@ -11,6 +11,7 @@ mod routes;
 mod sections;
 mod server;
 mod special;
+mod store;
 mod tables;
 mod tenants;
 mod url;
@@ -31,7 +32,7 @@ pub fn settings(raw: &Raw, files: &[PathBuf], findings: &mut Findings<'_>) -> Se
     let server = server::server(&raw.server, findings);
     findings.allow_private = server.allow_private_upstreams;
     let auth = tenants::auth(&raw.auth, findings);
-    let store = sections::store(&raw.store, findings);
+    let store = store::store(&raw.store, findings);
     let ledger = sections::ledger(&raw.ledger, findings);
     let relay = sections::relay(&raw.relay, findings);
     let deadlines = sections::deadlines("deadlines", &raw.deadlines, &sections::NO_DEADLINES, findings);

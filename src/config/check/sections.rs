@@ -2,8 +2,6 @@
 
 use std::time::Duration;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 use headgate_providers::Secret;
 
 use super::findings::Findings;
@@ -12,7 +10,7 @@ use crate::config::raw;
 
 /// A day, the longest clock.
 const DAY_MS: u64 = 86_400_000;
-const DAY_S: u64 = 86_400;
+pub(super) const DAY_S: u64 = 86_400;
 /// A leap year, the longest park.
 const YEAR_MS: u64 = 31_622_400_000;
 
@@ -217,36 +215,6 @@ pub fn queue(raw: &raw::Queue, findings: &mut Findings<'_>) -> checked::Queue {
     checked::Queue { max_waiting: raw.max_waiting, max_waiting_bytes: raw.max_waiting_bytes }
 }
 
-/// `store`.
-pub fn store(raw: &raw::Store, findings: &mut Findings<'_>) -> checked::Store {
-    let url = findings.open_text("store.url", &raw.url);
-    let url = address("store.url", url, &["sqlite", "postgres", "postgresql"], findings);
-    let off = "the admin API cannot store secrets";
-    let key = raw.master_key.as_ref();
-    let key = key.and_then(|reference| findings.optional_secret("store.master_key", reference, off));
-    let master_key = key.and_then(|key| {
-        let bytes = key_bytes(key.expose());
-        if bytes.is_none() {
-            findings.wrong("store.master_key", "is not a key, expected 32 bytes as 64 hex digits or base64");
-        }
-        bytes.map(|bytes| Secret::new(bytes.iter().map(|byte| format!("{byte:02x}")).collect()))
-    });
-    checked::Store { url, master_key }
-}
-
-fn key_bytes(text: &str) -> Option<[u8; 32]> {
-    if text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-        let mut bytes = [0; 32];
-        for (index, byte) in bytes.iter_mut().enumerate() {
-            *byte = u8::from_str_radix(text.get(2 * index..2 * index + 2)?, 16).ok()?;
-        }
-        return Some(bytes);
-    }
-    let bare = text.trim_end_matches('=');
-    let bytes = STANDARD_NO_PAD.decode(bare).or_else(|_| URL_SAFE_NO_PAD.decode(bare)).ok()?;
-    bytes.try_into().ok()
-}
-
 /// `ledger`.
 pub fn ledger(raw: &raw::Ledger, findings: &mut Findings<'_>) -> checked::Ledger {
     if raw.key_prefix.is_empty() {
@@ -269,7 +237,12 @@ pub fn ledger(raw: &raw::Ledger, findings: &mut Findings<'_>) -> checked::Ledger
     }
 }
 
-fn address(path: &str, url: Option<Secret>, schemes: &[&str], findings: &mut Findings<'_>) -> Secret {
+pub(super) fn address(
+    path: &str,
+    url: Option<Secret>,
+    schemes: &[&str],
+    findings: &mut Findings<'_>,
+) -> Secret {
     let Some(url) = url else { return Secret::new(String::new()) };
     let rest = url.expose().split_once("://").filter(|(scheme, _)| schemes.contains(scheme));
     if rest.is_none_or(|(_, rest)| rest.is_empty()) {

@@ -1,10 +1,13 @@
 //! The sections of numbers, switches and addresses.
 
+use std::fmt;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use headgate_providers::Secret;
 use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
 
 /// Listeners, workers, bounds and drain.
 #[derive(Clone, Debug)]
@@ -97,9 +100,40 @@ pub enum AdminRole {
 pub struct Store {
     /// `sqlite://...` or `postgres://...`; a secret, since it may carry a password.
     pub url: Secret,
-    /// The key that seals stored secrets: 32 bytes as 64 lower-case hex digits, however the operator wrote them;
-    /// absent: the admin API refuses to store secrets.
-    pub master_key: Option<Secret>,
+    /// The key that seals stored secrets; absent: the admin API refuses to store secrets.
+    pub master_key: Option<MasterKey>,
+    /// Keys that sealed before it and still open.
+    pub previous_master_keys: Vec<MasterKey>,
+    /// Longest time of any one operation.
+    pub timeout: Duration,
+    /// How long answers are kept for a repeated idempotency key.
+    pub idempotency: Duration,
+    /// Parks with more than this left outlive the process.
+    pub durable_park: Duration,
+}
+
+/// A key that seals stored secrets: wiped when dropped, never shown.
+#[derive(Clone)]
+pub struct MasterKey(Arc<Zeroizing<[u8; 32]>>);
+
+impl MasterKey {
+    /// Takes the key over.
+    #[must_use]
+    pub fn new(bytes: Zeroizing<[u8; 32]>) -> Self {
+        Self(Arc::new(bytes))
+    }
+
+    /// The key itself.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for MasterKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("[master key]")
+    }
 }
 
 /// Where limits and parks are counted.

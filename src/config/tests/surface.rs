@@ -139,7 +139,7 @@ fn the_whole_documented_configuration_loads() {
     );
     assert_eq!(settings.auth.admin_tokens[0].role, AdminRole::Admin);
     assert_eq!(settings.ledger.kind, LedgerKind::Memory);
-    assert_eq!(settings.store.master_key.as_ref().unwrap().expose(), "0a".repeat(32));
+    assert_eq!(settings.store.master_key.as_ref().unwrap().bytes(), &[0x0a; 32]);
 }
 
 #[test]

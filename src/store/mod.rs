@@ -1,0 +1,239 @@
+//! The store: what must outlive the process. Resources of the admin API, the audit trail, kept answers, long parks, usage.
+//!
+//! SQLite today; every SQL statement of the program is in this folder. [`Store`] is cheap to clone and works on a runtime of its
+//! own: a caller never waits longer than `store.timeout_ms`, and what it gave up on is not done later unless its commit was
+//! already under way. Nothing a request needs waits for the store.
+
+mod address;
+mod answers;
+mod audit;
+mod fault;
+mod remembered;
+mod resources;
+mod sqlite;
+mod standing;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use futures_util::future::BoxFuture;
+use sqlx::SqliteConnection;
+use tokio::runtime::{Handle, Runtime};
+use tokio::sync::OnceCell;
+
+pub use address::{Place, StoreAddress};
+pub use answers::{Answered, NewAnswer};
+pub use audit::{AuditEntry, AuditPage, NewAudit};
+pub use fault::StoreError;
+pub use remembered::{ParkScope, StoredPark, StoredSwitch, SwitchState};
+pub use resources::{Change, Kind, Resealed, Resource, SealedField, Write};
+pub use standing::StoreState;
+
+use crate::clock::Clock;
+use sqlite::Pools;
+use standing::{Side, Standing};
+
+/// Durable records. Clones share everything.
+#[derive(Clone)]
+pub struct Store(Arc<Inner>);
+
+struct Inner {
+    address: StoreAddress,
+    clock: Clock,
+    pools: OnceCell<Pools>,
+    standing: Standing,
+    runtime: Option<Runtime>,
+}
+
+impl Store {
+    /// A store that opens itself at its first use, and tries again at every use until that works.
+    ///
+    /// # Errors
+    /// `Unavailable` where no thread can be had.
+    pub fn prepare(address: &StoreAddress) -> Result<Self, StoreError> {
+        let mut builder = tokio::runtime::Builder::new_multi_thread();
+        let runtime = builder.worker_threads(1).thread_name("headgate-store").enable_all().build();
+        let runtime = runtime.map_err(|error| StoreError::unavailable(error.kind().to_string()))?;
+        Ok(Self(Arc::new(Inner {
+            address: address.clone(),
+            clock: Clock::machine(),
+            pools: OnceCell::new(),
+            standing: Standing::default(),
+            runtime: Some(runtime),
+        })))
+    }
+
+    /// Opens the store: makes its file where none is and brings its schema up to date.
+    ///
+    /// # Errors
+    /// `Unavailable`, `NewerSchema`, `Damaged`.
+    pub async fn open(address: &StoreAddress) -> Result<Self, StoreError> {
+        let store = Self::prepare(address)?;
+        store.ready().await?;
+        Ok(store)
+    }
+
+    /// Opens what [`prepare`](Self::prepare) made; nothing where it is open.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub async fn ready(&self) -> Result<(), StoreError> {
+        self.read(|_| Box::pin(async { Ok(()) })).await
+    }
+
+    /// Whether it works, as far as its last uses tell.
+    #[must_use]
+    pub fn state(&self) -> StoreState {
+        self.0.standing.state(self.0.pools.initialized())
+    }
+
+    /// Writes one small row, to learn whether a store that failed takes writes again.
+    ///
+    /// # Errors
+    /// `Unavailable` while it does not.
+    pub async fn probe(&self) -> Result<(), StoreError> {
+        let at = micros(self.0.clock.wall());
+        self.write(move |connection| Box::pin(sqlite::beat(connection, at))).await
+    }
+
+    /// Closes the files after what is under way; later uses fail. A shutdown awaits it last.
+    pub async fn close(&self) {
+        let inner = self.0.clone();
+        let closing = self.background().spawn(async move {
+            if let Some(pools) = inner.pools.get() {
+                pools.close().await;
+            }
+        });
+        // A hung disk must not keep the process: what was answered is durable already.
+        let _late = tokio::time::timeout(self.0.address.timeout, closing).await;
+    }
+
+    /// The runtime of the store, also for tasks that keep it up to date; apart from those that serve requests.
+    #[must_use]
+    pub fn background(&self) -> Handle {
+        match &self.0.runtime {
+            Some(runtime) => runtime.handle().clone(),
+            None => Handle::current(),
+        }
+    }
+
+    fn keep_answers(&self) -> Duration {
+        self.0.address.keep_answers
+    }
+
+    /// Runs `work` on a connection that only reads.
+    pub(in crate::store) async fn read<T, F>(&self, work: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: for<'c> FnOnce(&'c mut SqliteConnection) -> BoxFuture<'c, Result<T, StoreError>>,
+        F: Send + 'static,
+    {
+        let inner = self.0.clone();
+        self.bounded(Side::Reading, async move {
+            let pools = inner.pools().await?;
+            let mut connection = pools.reader.acquire().await?;
+            work(&mut connection).await
+        })
+        .await
+    }
+
+    /// Runs `work` in a transaction of its own, one at a time, and commits it to the disk. What `work` refuses, and what the
+    /// caller no longer waits for, is rolled back.
+    pub(in crate::store) async fn write<T, F>(&self, work: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: for<'c> FnOnce(&'c mut SqliteConnection) -> BoxFuture<'c, Result<T, StoreError>>,
+        F: Send + 'static,
+    {
+        let inner = self.0.clone();
+        let waits = Waits::default();
+        let waiting = waits.0.clone();
+        let late = || StoreError::unavailable("nobody waits for it any more");
+        self.bounded(Side::Writing, async move {
+            let pools = inner.pools().await?;
+            if !waiting.load(Relaxed) {
+                return Err(late());
+            }
+            let mut transaction = pools.writer.begin_with("BEGIN IMMEDIATE").await?;
+            let value = if waiting.load(Relaxed) { work(&mut transaction).await } else { Err(late()) };
+            match value {
+                Ok(value) if waiting.load(Relaxed) => {
+                    transaction.commit().await?;
+                    Ok(value)
+                }
+                Ok(_) => {
+                    transaction.rollback().await?;
+                    Err(late())
+                }
+                Err(error) => {
+                    transaction.rollback().await?;
+                    Err(error)
+                }
+            }
+        })
+        .await
+    }
+
+    /// Runs `task` on the store's own runtime, so that it ends in order even where the caller goes away, and waits for it no
+    /// longer than the timeout.
+    async fn bounded<T: Send + 'static>(
+        &self,
+        side: Side,
+        task: impl Future<Output = Result<T, StoreError>> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let timeout = self.0.address.timeout;
+        let task = self.background().spawn(task);
+        let result = match tokio::time::timeout(timeout, task).await {
+            Ok(Ok(result)) => result,
+            Ok(Err(_)) => Err(StoreError::unavailable("its task has ended early")),
+            Err(_) => Err(StoreError::unavailable(format!("no answer within {} ms", timeout.as_millis()))),
+        };
+        self.0.standing.note(side, result.as_ref().err(), self.0.clock.wall());
+        result
+    }
+}
+
+impl Inner {
+    async fn pools(&self) -> Result<&Pools, StoreError> {
+        self.pools.get_or_try_init(|| Pools::open(&self.address)).await
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+/// True until it is dropped: the caller of a write still waits for it.
+struct Waits(Arc<AtomicBool>);
+
+impl Default for Waits {
+    fn default() -> Self {
+        Self(Arc::new(AtomicBool::new(true)))
+    }
+}
+
+impl Drop for Waits {
+    fn drop(&mut self) {
+        self.0.store(false, Relaxed);
+    }
+}
+
+/// `at` in whole microseconds since 1970, as the store keeps times.
+#[must_use]
+pub fn micros(at: SystemTime) -> i64 {
+    let since = at.duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
+}
+
+/// The time that is `micros` microseconds after 1970; a negative number counts as 0.
+#[must_use]
+pub fn from_micros(micros: i64) -> SystemTime {
+    UNIX_EPOCH + Duration::from_micros(u64::try_from(micros).unwrap_or_default())
+}

@@ -1,0 +1,166 @@
+//! The file: made for its owner, shared by processes, locked by others, of other schemas, or no database at all.
+
+use std::os::unix::fs::PermissionsExt as _;
+use std::time::{Duration, Instant};
+
+use headgate::store::{Place, Store, StoreError, StoreState};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
+use sqlx::{Connection as _, Executor as _};
+
+use crate::stand::{Stand, address, create, key};
+
+/// Another process's connection.
+async fn other(stand: &Stand) -> SqliteConnection {
+    let options = SqliteConnectOptions::new().filename(stand.path()).create_if_missing(true);
+    SqliteConnection::connect_with(&options).await.unwrap()
+}
+
+fn unavailable(result: &Result<(), StoreError>, reason: &str) -> bool {
+    matches!(result, Err(StoreError::Unavailable { reason: said }) if said.contains(reason))
+}
+
+#[tokio::test]
+async fn a_new_file_is_its_owner_s_only() {
+    let stand = Stand::file();
+    let _store = stand.open().await;
+    for name in ["headgate.db", "headgate.db-wal"] {
+        let mode = std::fs::metadata(stand.path().with_file_name(name)).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600, "{name}");
+    }
+}
+
+#[tokio::test]
+async fn a_missing_folder_is_named() {
+    let place = Place::File("/nonexistent-folder/headgate.db".into());
+    let error = Store::open(&address(place)).await.err().unwrap().to_string();
+    assert!(error.contains("/nonexistent-folder/headgate.db cannot be made"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn five_opens_of_a_new_file_at_once_succeed() {
+    for _ in 0..5 {
+        let stand = Stand::file();
+        let opens = (0..5).map(|_| Store::open(&stand.address));
+        for opened in futures_util::future::join_all(opens).await {
+            let store = opened.unwrap();
+            assert_eq!(store.resources().await, Ok(Vec::new()));
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_was_answered_is_in_the_files_of_a_process_that_was_killed() {
+    let (stand, copy) = (Stand::file(), Stand::file());
+    let store = stand.open().await;
+    store.change(create(key("a"))).await.unwrap();
+    // The files as a crash leaves them: nothing was closed, the log is not folded in.
+    for suffix in ["", "-wal"] {
+        let of = |stand: &Stand| format!("{}{suffix}", stand.path().display());
+        std::fs::copy(of(&stand), of(&copy)).unwrap();
+    }
+    assert_eq!(copy.open().await.resources().await, Ok(vec![key("a")]));
+}
+
+#[tokio::test]
+async fn a_lock_of_another_process_fails_writes_in_time_and_reads_not_at_all() {
+    let stand = Stand::file().within(Duration::from_millis(200));
+    let store = stand.open().await;
+    let mut other = other(&stand).await;
+    other.execute("BEGIN EXCLUSIVE").await.unwrap();
+    #[expect(clippy::disallowed_methods, reason = "the bound is on real time")]
+    let begun = Instant::now();
+    let results = tokio::join!(
+        store.change(create(key("a"))),
+        store.change(create(key("b"))),
+        store.change(create(key("c")))
+    );
+    assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
+    assert!([&results.0, &results.1, &results.2].iter().all(|result| unavailable(result, "")), "{results:?}");
+    assert!(matches!(store.state(), StoreState::Failing { .. }));
+    assert_eq!(store.resources().await, Ok(Vec::new()));
+    assert!(matches!(store.state(), StoreState::Failing { .. }), "reading well does not make writing well");
+
+    other.execute("ROLLBACK").await.unwrap();
+    let mut tries = 0;
+    while store.probe().await.is_err() {
+        tries += 1;
+        assert!(tries < 50, "it recovers by itself");
+    }
+    assert_eq!(store.state(), StoreState::Open);
+    store.change(create(key("d"))).await.unwrap();
+    let ids: Vec<String> = store.resources().await.unwrap().into_iter().map(|found| found.id).collect();
+    assert_eq!(ids, ["d"], "what was answered with a failure was not done later");
+}
+
+#[tokio::test]
+async fn a_file_that_is_held_at_the_start_is_opened_once_it_is_free() {
+    let stand = Stand::file().within(Duration::from_millis(200));
+    let mut other = other(&stand).await;
+    other.execute("PRAGMA locking_mode = EXCLUSIVE; BEGIN EXCLUSIVE").await.unwrap();
+    let store = Store::prepare(&stand.address).unwrap();
+    assert!(unavailable(&store.ready().await, ""));
+    assert!(store.resources().await.is_err());
+    assert!(matches!(store.state(), StoreState::Failing { .. }));
+    other.close().await.unwrap();
+    let mut tries = 0;
+    while store.ready().await.is_err() {
+        tries += 1;
+        assert!(tries < 50, "it opens by itself");
+    }
+    store.change(create(key("a"))).await.unwrap();
+    assert_eq!(store.state(), StoreState::Open);
+}
+
+#[tokio::test]
+async fn what_is_no_database_is_refused_and_left_alone() {
+    let stand = Stand::file();
+    std::fs::write(
+        stand.path(),
+        "a text that someone needs, and that is long enough to be read. ".repeat(99),
+    )
+    .unwrap();
+    let before = std::fs::read(stand.path()).unwrap();
+    let error = Store::open(&stand.address).await.err().unwrap();
+    assert!(matches!(error, StoreError::Damaged { .. }), "{error}");
+    assert_eq!(std::fs::read(stand.path()).unwrap(), before);
+}
+
+#[tokio::test]
+async fn the_first_schema_is_brought_up_to_date_with_what_it_holds() {
+    let stand = Stand::file();
+    let mut old = other(&stand).await;
+    let first = sqlx::migrate!("src/store/migrations");
+    first.run_to(1, &mut old).await.unwrap();
+    old.execute(
+        "INSERT INTO resources VALUES ('key', 'a', 'row-of-a', 0, '{\"name\":\"a\",\"weight\":2.5}', 1, \
+         1773748800000000, 1773748800000000)",
+    )
+    .await
+    .unwrap();
+    old.close().await.unwrap();
+    let store = stand.open().await;
+    assert_eq!(store.resources().await, Ok(vec![key("a")]));
+    assert_eq!(store.parks().await, Ok(Vec::new()));
+}
+
+#[tokio::test]
+async fn a_newer_schema_is_used_where_it_allows_that_and_refused_where_it_does_not() {
+    let stand = Stand::file();
+    let store = stand.open().await;
+    store.change(create(key("a"))).await.unwrap();
+    store.close().await;
+    let mut newer = other(&stand).await;
+    newer
+        .execute(
+            "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) \
+             VALUES (999, 'of a later release', TRUE, x'00', 0)",
+        )
+        .await
+        .unwrap();
+    let store = stand.open().await;
+    assert_eq!(store.resources().await, Ok(vec![key("a")]), "the release before runs on an additive schema");
+    store.close().await;
+    newer.execute("UPDATE compatibility SET least_known = 999").await.unwrap();
+    let error = Store::open(&stand.address).await.err().unwrap();
+    assert!(matches!(error, StoreError::NewerSchema { found: 999, known } if known < 999), "{error}");
+}

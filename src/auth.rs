@@ -62,6 +62,12 @@ impl Auth {
         self.unsure.store(unsure, Relaxed);
     }
 
+    /// Whether tenants of the store are still to come.
+    #[must_use]
+    pub fn is_unsure(&self) -> bool {
+        self.unsure.load(Relaxed)
+    }
+
     /// Swaps the directory.
     pub fn reload(&self, settings: &Settings) {
         self.directory.store(Arc::new(directory(settings)));

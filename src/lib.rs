@@ -29,6 +29,7 @@ pub mod metrics;
 pub mod mint;
 pub mod models;
 pub mod pool;
+pub mod registry;
 pub mod relay;
 pub mod reload;
 pub mod remember;

@@ -13,6 +13,7 @@ mod overlay;
 mod problem;
 mod raw;
 mod reference;
+pub mod schema;
 mod shape;
 #[cfg(test)]
 mod tests;

@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::checked::{
     AdminRole, AuthScheme, BedrockSurface, LedgerKind, Log, OnOutage, Priority, TenantAuth,
@@ -76,7 +77,7 @@ pub struct Auth {
 }
 
 /// `auth.admin_tokens[]`.
-#[derive(Deserialize, Serialize)]
+#[derive(Deserialize, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct AdminToken {
     pub name: Option<String>,
@@ -132,7 +133,7 @@ pub struct Relay {
 }
 
 /// `deadlines`, here, in `providers` and in a backend.
-#[derive(Default, Deserialize, Serialize)]
+#[derive(Default, Deserialize, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Deadlines {
     pub connect_ms: Option<u64>,
@@ -144,7 +145,7 @@ pub struct Deadlines {
 }
 
 /// `park`, here, in `providers` and in a backend.
-#[derive(Default, Deserialize, Serialize)]
+#[derive(Default, Deserialize, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Park {
     pub retry_after_buffer_ms: Option<u64>,
@@ -257,7 +258,7 @@ pub struct BetaAlias {
 }
 
 /// `providers.NAME.capabilities[]` and `backends[].capabilities[]`.
-#[derive(Deserialize, Serialize)]
+#[derive(Deserialize, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Capability {
     pub models: Option<String>,
@@ -274,7 +275,7 @@ pub struct Capability {
 }
 
 /// An endpoint's name.
-#[derive(Clone, Copy, Deserialize, Serialize)]
+#[derive(Clone, Copy, Deserialize, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Operation {
     Messages,
@@ -283,7 +284,7 @@ pub enum Operation {
 }
 
 /// A dialect's name.
-#[derive(Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Deserialize, Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Provider {
     Anthropic,
@@ -305,7 +306,7 @@ impl Provider {
 }
 
 /// `backends[]`.
-#[derive(Deserialize, Serialize)]
+#[derive(Deserialize, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Backend {
     pub name: Option<String>,
@@ -334,7 +335,7 @@ pub struct Backend {
 }
 
 /// `backends[].limit_groups[]`.
-#[derive(Deserialize, Serialize)]
+#[derive(Deserialize, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct LimitGroup {
     pub name: Option<String>,
@@ -345,7 +346,7 @@ pub struct LimitGroup {
 }
 
 /// `backends[].limit_groups[].limits[]`.
-#[derive(Deserialize, Serialize)]
+#[derive(Deserialize, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct GroupLimit {
     pub models: Option<String>,
@@ -360,7 +361,7 @@ pub struct GroupLimit {
 }
 
 /// `backends[].keys[]`.
-#[derive(Deserialize, Serialize)]
+#[derive(Deserialize, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Key {
     pub name: Option<String>,
@@ -376,14 +377,14 @@ pub struct Key {
 }
 
 /// `credential_chain`.
-#[derive(Clone, Copy, Deserialize, Serialize)]
+#[derive(Clone, Copy, Deserialize, Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Chain {
     Default,
 }
 
 /// `routes[]`.
-#[derive(Deserialize, Serialize)]
+#[derive(Deserialize, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Route {
     pub model: Option<String>,
@@ -397,7 +398,7 @@ pub struct Route {
 }
 
 /// `routes[].targets[]`.
-#[derive(Deserialize, Serialize)]
+#[derive(Deserialize, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Target {
     pub backend: Option<String>,
@@ -406,7 +407,7 @@ pub struct Target {
 }
 
 /// `tenants[]`.
-#[derive(Deserialize, Serialize)]
+#[derive(Deserialize, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Tenant {
     pub name: Option<String>,
@@ -421,7 +422,7 @@ pub struct Tenant {
 }
 
 /// `tenants[].limits`.
-#[derive(Default, Deserialize, Serialize)]
+#[derive(Default, Deserialize, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TenantLimits {
     pub rpm: Option<u64>,

@@ -158,3 +158,11 @@ impl<'de> Deserialize<'de> for Reference {
         deserializer.deserialize_str(Text)
     }
 }
+
+impl utoipa::PartialSchema for Reference {
+    fn schema() -> utoipa::openapi::RefOr<utoipa::openapi::schema::Schema> {
+        String::schema()
+    }
+}
+
+impl utoipa::ToSchema for Reference {}

@@ -108,7 +108,7 @@ pub struct VertexTables {
 }
 
 /// Which of Bedrock's APIs is spoken.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum BedrockSurface {
     /// InvokeModel and the event stream.
@@ -143,7 +143,7 @@ impl BaseUrl {
 }
 
 /// How a plain secret is presented upstream.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum AuthScheme {
     /// `x-api-key: SECRET`.

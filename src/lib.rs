@@ -40,5 +40,6 @@ pub mod simulator;
 pub mod store;
 pub mod telemetry;
 pub mod transport;
+pub mod trial;
 pub mod vault;
 pub mod watch;

@@ -22,7 +22,8 @@ pub fn components() -> Map<String, Value> {
     raw::Route::schemas(&mut all);
     raw::Tenant::schemas(&mut all);
     raw::AdminToken::schemas(&mut all);
-    let wanted = all.into_iter().filter(|(name, _)| !matches!(name.as_str(), "Key" | "LimitGroup" | "Reference"));
+    let wanted =
+        all.into_iter().filter(|(name, _)| !matches!(name.as_str(), "Key" | "LimitGroup" | "Reference"));
     wanted.map(|(name, schema)| (name, plain(serde_json::to_value(schema).unwrap_or_default()))).collect()
 }
 
@@ -91,7 +92,10 @@ fn extra(kind: Kind) -> Vec<(&'static str, Value)> {
             all.extend(secrets.map(|field| (field, line.clone())));
             all
         }
-        Kind::Route => vec![("position", json!({ "type": "integer", "format": "int64", "minimum": 0, "maximum": 1_000_000 }))],
+        Kind::Route => vec![(
+            "position",
+            json!({ "type": "integer", "format": "int64", "minimum": 0, "maximum": 1_000_000 }),
+        )],
         Kind::Tenant => vec![("name", name), ("key", line), ("weight", share)],
         Kind::Token => vec![("name", name), ("token", line)],
     }
@@ -108,7 +112,8 @@ fn plain(mut schema: Value) -> Value {
                 }
             }
             let choices = property.get("oneOf").and_then(Value::as_array);
-            let real = choices.and_then(|choices| choices.iter().find(|choice| choice["type"] != "null")).cloned();
+            let real =
+                choices.and_then(|choices| choices.iter().find(|choice| choice["type"] != "null")).cloned();
             if let Some(real) = real {
                 *property = real;
             }

@@ -211,7 +211,8 @@ impl States {
         if let Some(known) = self.keys.get(id) {
             return known.clone();
         }
-        let same = |known: &dashmap::mapref::multiple::RefMulti<'_, KeyId, Arc<Health>>| known.key().name == id.name;
+        let same =
+            |known: &dashmap::mapref::multiple::RefMulti<'_, KeyId, Arc<Health>>| known.key().name == id.name;
         let off = self.off.remove(&id.name).is_some()
             || self.keys.iter().any(|known| same(&known) && !known.is_enabled());
         let draining = self.keys.iter().any(|known| same(&known) && known.draining.load(Relaxed));

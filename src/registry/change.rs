@@ -14,7 +14,10 @@ use crate::config::{self, Kind, LeftOut};
 use crate::events::{Changed, What};
 use crate::gateway::Gateway;
 use crate::pool::health::Health;
-use crate::store::{Change, NewAnswer, NewAudit, Resealed, Resource, SealedField, Store, StoreError, StoredSwitch, SwitchState, Write};
+use crate::store::{
+    Change, NewAnswer, NewAudit, Resealed, Resource, SealedField, Store, StoreError, StoredSwitch,
+    SwitchState, Write,
+};
 use crate::vault::Vault;
 
 /// Sealed anew within one transaction.
@@ -141,7 +144,8 @@ pub async fn change(
 ) -> Result<Made, Refusal> {
     let running = tokio::spawn(async move {
         let _turn = gateway.reloads.turn().await;
-        let store = gateway.registry.store().ok_or_else(|| Refusal::Unavailable("there is no store".to_owned()))?;
+        let store =
+            gateway.registry.store().ok_or_else(|| Refusal::Unavailable("there is no store".to_owned()))?;
         if gateway.registry.doubtful.load(Relaxed) || gateway.auth.is_unsure() {
             load_in_turn(&gateway).await?;
         }
@@ -247,7 +251,9 @@ fn put(view: &mut View, intent: &Intent, vault: Option<&Vault>, gateway: &Gatewa
 }
 
 async fn compose(gateway: &Gateway, view: View) -> Result<(View, Settings), Refusal> {
-    let nothing = || Refusal::Conflict("This process was not started from a configuration it could read again.".to_owned());
+    let nothing = || {
+        Refusal::Conflict("This process was not started from a configuration it could read again.".to_owned())
+    };
     let base = gateway.registry.base(gateway).ok_or_else(nothing)?;
     let environment = gateway.reloads.source().ok_or_else(nothing)?.environment.clone();
     let composing = tokio::task::spawn_blocking(move || {
@@ -285,10 +291,8 @@ fn record(old: &View, new: &View, actor: &Actor, draft: &Draft, gateway: &Gatewa
         let (kind, id) = target;
         match (before, after) {
             (None, Some(after)) => writes.push(Write::Create(after.resource.clone())),
-            (Some(before), Some(after)) => writes.push(Write::Update {
-                resource: after.resource.clone(),
-                expected: before.resource.revision,
-            }),
+            (Some(before), Some(after)) => writes
+                .push(Write::Update { resource: after.resource.clone(), expected: before.resource.revision }),
             (Some(before), None) => writes.push(Write::Delete {
                 kind: stored(kind),
                 id: id.clone(),
@@ -338,13 +342,16 @@ pub async fn note(gateway: &Gateway, entry: NewAudit) -> Result<(), Refusal> {
 /// [`Refusal::NoMasterKey`], or the store does not take it; what is done until then stays done.
 pub async fn reseal(gateway: &Gateway) -> Result<u64, Refusal> {
     let _turn = gateway.reloads.turn().await;
-    let store = gateway.registry.store().ok_or_else(|| Refusal::Unavailable("there is no store".to_owned()))?;
+    let store =
+        gateway.registry.store().ok_or_else(|| Refusal::Unavailable("there is no store".to_owned()))?;
     let vault = Vault::of(&gateway.settings().store).ok_or(Refusal::NoMasterKey)?;
     let view = gateway.registry.view();
     let mut old = Vec::new();
     for entry in view.entries.values() {
         let Resource { row, sealed, .. } = &entry.resource;
-        for SealedField { field, sealed, .. } in sealed.iter().filter(|field| !vault.is_current(&field.sealed)) {
+        for SealedField { field, sealed, .. } in
+            sealed.iter().filter(|field| !vault.is_current(&field.sealed))
+        {
             if let Some(secret) = entry.secrets.get(field) {
                 let (row, field, old_text) = (row.clone(), field.clone(), sealed.clone());
                 let new = vault.seal(&row, &field, secret);

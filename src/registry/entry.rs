@@ -58,7 +58,9 @@ impl Entry {
     pub fn shown(&self) -> Value {
         let mut shown = match &self.resource.body {
             Value::Object(body) => body.clone(),
-            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => Map::new(),
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => {
+                Map::new()
+            }
         };
         for digest in ["key_sha256", "token_sha256"] {
             if let Some(Value::String(text)) = shown.remove(digest) {
@@ -66,7 +68,10 @@ impl Entry {
             }
         }
         for field in &self.resource.sealed {
-            shown.insert(field.field.clone(), json!({ "fingerprint": field.fingerprint, "last4": field.last4 }));
+            shown.insert(
+                field.field.clone(),
+                json!({ "fingerprint": field.fingerprint, "last4": field.last4 }),
+            );
         }
         Value::Object(shown)
     }

@@ -116,7 +116,11 @@ impl Registry {
 ///
 /// # Errors
 /// All that is wrong with the files.
-pub fn recompose(view: &View, base: Base, environment: &Environment) -> Result<(Settings, View), ConfigError> {
+pub fn recompose(
+    view: &View,
+    base: Base,
+    environment: &Environment,
+) -> Result<(Settings, View), ConfigError> {
     let base = Arc::new(base);
     let composed = config::compose(&base, environment, &view.overlay())?;
     let view = view.with(base, &composed);
@@ -126,7 +130,12 @@ pub fn recompose(view: &View, base: Base, environment: &Environment) -> Result<(
 /// Puts a recomposed view in place of the old one; the settings are put in force by the caller.
 pub(crate) fn install(gateway: &Gateway, view: View) {
     for left_out in view.left_out.values() {
-        tracing::error!(kind = left_out.kind.name(), id = left_out.id, problem = left_out.text, "a stored resource is not in force");
+        tracing::error!(
+            kind = left_out.kind.name(),
+            id = left_out.id,
+            problem = left_out.text,
+            "a stored resource is not in force"
+        );
     }
     gateway.registry.view.store(Arc::new(view));
 }
@@ -182,7 +191,9 @@ async fn load_in_turn(gateway: &Gateway) -> Result<(), StoreError> {
             install(gateway, view);
             crate::reload::put_in_force(gateway, settings);
         }
-        Ok(Err(error)) => tracing::error!(%error, "the files have changed and cannot be used; what is stored waits for them"),
+        Ok(Err(error)) => {
+            tracing::error!(%error, "the files have changed and cannot be used; what is stored waits for them")
+        }
         Err(error) => tracing::error!(%error, "what is stored could not be composed"),
     }
     gateway.registry.doubtful.store(false, Relaxed);

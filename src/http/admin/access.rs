@@ -15,6 +15,7 @@ use super::problem::Problem;
 use crate::auth::bearer;
 use crate::clock::Moment;
 use crate::config::checked::{AdminRole, Auth};
+use crate::registry::Actor;
 
 /// Sources remembered; past it the one whose minute ends first is forgotten.
 const MAX_SOURCES: usize = 1024;
@@ -28,6 +29,18 @@ pub struct Operator {
     pub name: String,
     /// What it may do.
     pub role: AdminRole,
+}
+
+impl Operator {
+    /// As the registry and the audit trail know it.
+    pub fn actor(&self, source: Option<IpAddr>) -> Actor {
+        let role = match self.role {
+            AdminRole::Viewer => "viewer",
+            AdminRole::Operator => "operator",
+            AdminRole::Admin => "admin",
+        };
+        Actor { name: self.name.clone(), role, source: source.map(|address| address.to_string()) }
+    }
 }
 
 #[derive(Clone, Copy, Debug)]

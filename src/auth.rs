@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use arc_swap::ArcSwap;
 use sha2::{Digest as _, Sha256};
@@ -23,7 +24,11 @@ struct Directory {
 
 /// Who may call.
 #[derive(Debug)]
-pub struct Auth(ArcSwap<Directory>);
+pub struct Auth {
+    directory: ArcSwap<Directory>,
+    /// Tenants of the store are still to come.
+    unsure: AtomicBool,
+}
 
 /// What a presented credential means.
 #[derive(Clone, Debug)]
@@ -41,18 +46,31 @@ pub enum Refused {
     Missing,
     /// The credential is not known.
     Unknown,
+    /// The credential may be known to the store, which cannot be read yet.
+    Unsure,
 }
 
 impl Auth {
     /// The directory of `settings`.
     #[must_use]
     pub fn new(settings: &Settings) -> Self {
-        Self(ArcSwap::from_pointee(directory(settings)))
+        Self { directory: ArcSwap::from_pointee(directory(settings)), unsure: AtomicBool::new(false) }
+    }
+
+    /// Says whether tenants of the store are still to come: until then nobody is told that a key is wrong.
+    pub fn set_unsure(&self, unsure: bool) {
+        self.unsure.store(unsure, Relaxed);
+    }
+
+    /// Whether tenants of the store are still to come.
+    #[must_use]
+    pub fn is_unsure(&self) -> bool {
+        self.unsure.load(Relaxed)
     }
 
     /// Swaps the directory.
     pub fn reload(&self, settings: &Settings) {
-        self.0.store(Arc::new(directory(settings)));
+        self.directory.store(Arc::new(directory(settings)));
     }
 
     /// Who presents these headers: `x-api-key` wins, else `Authorization: Bearer`.
@@ -60,7 +78,7 @@ impl Auth {
     /// # Errors
     /// Why the caller is refused.
     pub fn caller(&self, api_key: Option<&[u8]>, authorization: Option<&[u8]>) -> Result<Caller, Refused> {
-        let directory = self.0.load();
+        let directory = self.directory.load();
         if directory.tenants.is_empty() && !directory.required {
             return Ok(Caller::Anonymous);
         }
@@ -73,6 +91,7 @@ impl Auth {
         match (tenant, presented) {
             (Some(tenant), _) => Ok(Caller::Tenant(tenant)),
             (None, _) if !directory.required => Ok(Caller::Anonymous),
+            (None, Some(_)) if self.unsure.load(Relaxed) => Err(Refused::Unsure),
             (None, Some(_)) => Err(Refused::Unknown),
             (None, None) => Err(Refused::Missing),
         }
@@ -81,11 +100,7 @@ impl Auth {
 
 fn directory(settings: &Settings) -> Directory {
     let required = settings.auth.tenants == TenantAuth::Required && !settings.tenants.is_empty();
-    let tenants = settings
-        .tenants
-        .iter()
-        .map(|tenant| (Sha256::digest(tenant.key.expose()).into(), tenant.clone()))
-        .collect();
+    let tenants = settings.tenants.iter().map(|tenant| (tenant.digest, tenant.clone())).collect();
     Directory { required, tenants }
 }
 

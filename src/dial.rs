@@ -17,6 +17,7 @@ use tokio_rustls::client::TlsStream;
 pub use tls::{TlsError, client_config};
 
 use crate::config::checked::{BaseUrl, Proxy};
+use crate::config::is_special;
 
 /// Why a connection could not be made; travels inside the `io::Error`.
 #[derive(Debug, thiserror::Error)]
@@ -24,6 +25,9 @@ pub enum DialError {
     /// The name could not be resolved.
     #[error("the host name cannot be resolved: {0}")]
     Dns(io::Error),
+    /// It leads where a backend that the admin API made must not go.
+    #[error("the host is at a private or special address, which this backend may not use")]
+    Private,
     /// No address accepted.
     #[error("cannot connect: {0}")]
     Tcp(io::Error),
@@ -52,6 +56,8 @@ pub struct Dial {
     proxy: Option<Proxy>,
     tls: Option<(TlsConnector, ServerName<'static>)>,
     timeout: Duration,
+    /// Refuse special addresses, whatever the name resolves to today.
+    guarded: bool,
 }
 
 impl Dial {
@@ -71,7 +77,13 @@ impl Dial {
         } else {
             None
         };
-        Ok(Self { url, proxy, tls, timeout })
+        Ok(Self { url, proxy, tls, timeout, guarded: false })
+    }
+
+    /// The same, for public addresses only where `guarded`: judged at every connect, since a name may move.
+    #[must_use]
+    pub fn guarded(self, guarded: bool) -> Self {
+        Self { guarded, ..self }
     }
 
     /// A new connection.
@@ -85,9 +97,13 @@ impl Dial {
 
     async fn connect(&self) -> Result<Dialled, DialError> {
         let tcp = match &self.proxy {
-            None => reach(&self.url.host, self.url.port).await?,
+            None => reach(&self.url.host, self.url.port, self.guarded).await?,
             Some(proxy) => {
-                let mut tcp = reach(&proxy.host, proxy.port).await?;
+                // The proxy resolves the name by itself; where this machine can too, it must agree.
+                if self.guarded && leads_inside(&self.url.host, self.url.port).await == Some(true) {
+                    return Err(DialError::Private);
+                }
+                let mut tcp = reach(&proxy.host, proxy.port, proxy.guarded).await?;
                 self.tunnel(&mut tcp, proxy).await?;
                 tcp
             }
@@ -129,8 +145,18 @@ impl Dial {
     }
 }
 
-async fn reach(host: &str, port: u16) -> Result<TcpStream, DialError> {
-    let addresses = tokio::net::lookup_host((host, port)).await.map_err(DialError::Dns)?;
+/// Whether any address of `host` is special; `None` where the name cannot be resolved here.
+pub async fn leads_inside(host: &str, port: u16) -> Option<bool> {
+    let mut addresses = tokio::net::lookup_host((host, port)).await.ok()?;
+    Some(addresses.any(|address| is_special(address.ip())))
+}
+
+async fn reach(host: &str, port: u16, guarded: bool) -> Result<TcpStream, DialError> {
+    let addresses: Vec<_> = tokio::net::lookup_host((host, port)).await.map_err(DialError::Dns)?.collect();
+    // All of them: who answers with a public and a private address waits for the second try.
+    if guarded && addresses.iter().any(|address| is_special(address.ip())) {
+        return Err(DialError::Private);
+    }
     let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
     for address in addresses {
         match TcpStream::connect(address).await {
@@ -153,7 +179,28 @@ mod tests {
     async fn a_dialled_connection_delays_no_small_write() {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a listener");
         let address = listener.local_addr().expect("its address");
-        let tcp = reach(&address.ip().to_string(), address.port()).await.expect("a connection");
+        let tcp = reach(&address.ip().to_string(), address.port(), false).await.expect("a connection");
         assert!(tcp.nodelay().expect("TCP_NODELAY as the kernel has it"));
+    }
+
+    /// A name that pointed elsewhere when the backend was made, and points here now.
+    #[tokio::test]
+    async fn a_guarded_dial_never_reaches_a_special_address_by_name_nor_through_a_proxy() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a listener");
+        let port = listener.local_addr().expect("its address").port();
+        let url = |host: &str| BaseUrl { https: false, host: host.to_owned(), port, path: String::new() };
+        let proxy = |guarded| Proxy { host: "127.0.0.1".to_owned(), port, authorization: None, guarded };
+        let second = Duration::from_secs(1);
+        for host in ["localhost", "127.0.0.1", "::1", "::ffff:127.0.0.1"] {
+            for proxy in [None, Some(proxy(false))] {
+                let dial = Dial::new(url(host), proxy, None, second).expect("a dial").guarded(true);
+                assert!(matches!(dial.dial().await, Err(DialError::Private)), "{host}");
+            }
+        }
+        let through =
+            Dial::new(url("8.8.8.8"), Some(proxy(true)), None, second).expect("a dial").guarded(true);
+        assert!(matches!(through.dial().await, Err(DialError::Private)));
+        let free = Dial::new(url("127.0.0.1"), None, None, second).expect("a dial");
+        assert!(free.dial().await.is_ok());
     }
 }

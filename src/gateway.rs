@@ -15,6 +15,7 @@ use crate::drain::Drain;
 use crate::memory::Load;
 use crate::metrics::Metrics;
 use crate::pool::Pool;
+use crate::registry::Registry;
 use crate::relay::retry_budget::RetryBudget;
 use crate::reload::Reloads;
 use crate::usage::UsageQueue;
@@ -43,6 +44,8 @@ pub struct Gateway {
     pub drain: Drain,
     /// What became of the configuration since the start.
     pub reloads: Reloads,
+    /// What the admin API made.
+    pub registry: Registry,
     settings: ArcSwap<Settings>,
 }
 
@@ -90,6 +93,7 @@ impl Gateway {
             usage: UsageQueue::default(),
             drain: Drain::default(),
             reloads: Reloads::new(settings.clone(), clock.now()),
+            registry: Registry::default(),
             settings: ArcSwap::new(settings),
         };
         gateway.tell_configuration(1);
@@ -131,7 +135,7 @@ impl Gateway {
             return Readiness::Draining;
         }
         let table = self.pool.table();
-        let usable = table.seats().any(|(up, seat)| up.provider.is_some() && seat.health.is_enabled());
+        let usable = table.seats().any(|(up, seat)| up.provider.is_some() && seat.health.takes_calls());
         if usable { Readiness::Ready } else { Readiness::NoKeys }
     }
 

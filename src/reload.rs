@@ -13,15 +13,18 @@ use crate::config::checked::{Settings, TenantAuth};
 use crate::config::{self, ConfigError, Environment, Problem};
 use crate::events::{Reloaded, What};
 use crate::gateway::Gateway;
+use crate::registry;
 use crate::watch::{Contents, contents};
 
 /// Where the configuration is read again.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Source {
     /// The files, later ones win.
     pub files: Vec<PathBuf>,
     /// The environment as it was at the start.
     pub environment: Environment,
+    /// What they said when they were read at the start.
+    pub base: Arc<config::Base>,
     /// What the files held when they were read, so that a change before they are watched is seen too.
     pub held: Contents,
 }
@@ -33,9 +36,10 @@ impl Source {
     /// All that is wrong with it.
     pub fn load(files: Vec<PathBuf>, environment: Environment) -> Result<(Self, Settings), ConfigError> {
         let mut held = contents(&files);
-        let settings = config::load(&files, &environment)?;
+        let base = config::read(&files, &environment)?;
+        let settings = config::compose(&base, &environment, &config::Overlay::default())?.settings;
         held.extend(contents(&settings.referenced));
-        Ok((Self { files, environment, held }, settings))
+        Ok((Self { files, environment, base: Arc::new(base), held }, settings))
     }
 }
 
@@ -82,7 +86,6 @@ impl Reload {
 }
 
 /// What became of the configuration since the start.
-#[derive(Debug)]
 pub struct Reloads {
     /// What the process was started with, for what only a new process can change.
     started: Arc<Settings>,
@@ -150,6 +153,11 @@ impl Reloads {
         self.settled.notified().await;
     }
 
+    /// The turn of whoever changes the settings: a reload or the admin API, one at a time.
+    pub async fn turn(&self) -> tokio::sync::MutexGuard<'_, ()> {
+        self.turn.lock().await
+    }
+
     fn lock(&self) -> MutexGuard<'_, Book> {
         self.book.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -161,20 +169,43 @@ pub async fn reload(gateway: &Gateway, trigger: Trigger) -> Option<Reload> {
     let source = reloads.source.get()?.clone();
     let _turn = reloads.turn.lock().await;
     // Reading a file may hang (a dead network mount), and this thread has signals to hear.
+    let view = gateway.registry.view();
     let read = tokio::task::spawn_blocking(move || match emptied(&source.files) {
         Some(problem) => Err(problem.into()),
-        None => config::load(&source.files, &source.environment),
+        None => {
+            let base = config::read(&source.files, &source.environment)?;
+            registry::recompose(&view, base, &source.environment)
+        }
     })
     .await;
     let judged = match read {
-        Ok(Ok(settings)) => match judge(reloads.started(), &settings) {
-            None => Ok(settings),
+        Ok(Ok((settings, view))) => match judge(reloads.started(), &settings) {
+            None => {
+                registry::install(gateway, view);
+                Ok(settings)
+            }
             Some(problem) => Err(vec![problem]),
         },
         Ok(Err(error)) => Err(error.problems.iter().map(ToString::to_string).collect()),
         Err(error) => Err(vec![format!("configuration: could not be read: {error}")]),
     };
     Some(conclude(gateway, trigger, judged))
+}
+
+/// Puts settings in force that have been judged, and tells which options wait for the next start. For who has the turn.
+pub(crate) fn put_in_force(gateway: &Gateway, settings: Settings) -> Vec<&'static str> {
+    let needs_restart = takes_restart(gateway.reloads.started(), &settings);
+    gateway.reload(settings);
+    let generation = {
+        let mut book = gateway.reloads.lock();
+        book.generation += 1;
+        book.applied_at = gateway.clock.now();
+        book.needs_restart.clone_from(&needs_restart);
+        book.generation
+    };
+    gateway.tell_configuration(generation);
+    gateway.reloads.settled.notify_one();
+    needs_restart
 }
 
 fn conclude(gateway: &Gateway, trigger: Trigger, judged: Result<Settings, Vec<String>>) -> Reload {
@@ -184,21 +215,16 @@ fn conclude(gateway: &Gateway, trigger: Trigger, judged: Result<Settings, Vec<St
         Err(problems) => (problems, None),
     };
     let reload = Reload { at, trigger, problems };
-    let mut needs_restart = None;
     if let Some(settings) = applied {
         for warning in &settings.warnings {
             tracing::warn!("{warning}");
         }
-        needs_restart = Some(takes_restart(gateway.reloads.started(), &settings));
-        gateway.reload(settings);
+        for option in put_in_force(gateway, settings) {
+            tracing::warn!(option, "the new value takes effect at the next start");
+        }
     }
     let generation = {
         let mut book = gateway.reloads.lock();
-        if let Some(needs_restart) = needs_restart.clone() {
-            book.generation += 1;
-            book.applied_at = at;
-            book.needs_restart = needs_restart;
-        }
         book.last = Some(reload.clone());
         book.generation
     };
@@ -210,13 +236,6 @@ fn conclude(gateway: &Gateway, trigger: Trigger, judged: Result<Settings, Vec<St
         problems: reload.problems.clone(),
     };
     gateway.pool.events().tell(at, What::Reload(reloaded));
-    if needs_restart.is_some() {
-        gateway.tell_configuration(generation);
-        gateway.reloads.settled.notify_one();
-    }
-    for option in needs_restart.iter().flatten() {
-        tracing::warn!(option, "the new value takes effect at the next start");
-    }
     if reload.problems.is_empty() {
         tracing::info!(trigger = trigger.name(), generation, "configuration reloaded");
     } else {
@@ -239,7 +258,7 @@ fn emptied(files: &[PathBuf]) -> Option<Problem> {
 }
 
 /// What is sound for a new process but not for this one, whose listeners stay where they are.
-fn judge(started: &Settings, new: &Settings) -> Option<String> {
+pub(crate) fn judge(started: &Settings, new: &Settings) -> Option<String> {
     let open = new.auth.tenants == TenantAuth::Required && new.tenants.is_empty();
     let on_network = !started.server.listen.ip().to_canonical().is_loopback();
     (open && on_network).then(|| {

@@ -21,6 +21,7 @@ const PREFIX: &str = "HEADGATE__";
 const MAX_INDEX: usize = 999;
 
 /// All layers as one tree, with what later steps must know of their making.
+#[derive(Clone)]
 pub struct Merged {
     /// The whole configuration, not yet shaped.
     pub tree: Json,

@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::checked::{
     AdminRole, AuthScheme, BedrockSurface, LedgerKind, Log, OnOutage, Priority, TenantAuth,
@@ -79,11 +80,12 @@ pub struct Auth {
 }
 
 /// `auth.admin_tokens[]`.
-#[derive(Deserialize, Serialize)]
+#[derive(Deserialize, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct AdminToken {
     pub name: Option<String>,
     pub token: Option<Reference>,
+    pub token_sha256: Option<String>,
     pub role: Option<AdminRole>,
 }
 
@@ -134,7 +136,7 @@ pub struct Relay {
 }
 
 /// `deadlines`, here, in `providers` and in a backend.
-#[derive(Default, Deserialize, Serialize)]
+#[derive(Default, Deserialize, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Deadlines {
     pub connect_ms: Option<u64>,
@@ -146,7 +148,7 @@ pub struct Deadlines {
 }
 
 /// `park`, here, in `providers` and in a backend.
-#[derive(Default, Deserialize, Serialize)]
+#[derive(Default, Deserialize, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Park {
     pub retry_after_buffer_ms: Option<u64>,
@@ -304,7 +306,7 @@ pub struct BetaAlias {
 }
 
 /// `providers.NAME.capabilities[]` and `backends[].capabilities[]`.
-#[derive(Deserialize, Serialize)]
+#[derive(Deserialize, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Capability {
     pub models: Option<String>,
@@ -321,7 +323,7 @@ pub struct Capability {
 }
 
 /// An endpoint's name.
-#[derive(Clone, Copy, Deserialize, Serialize)]
+#[derive(Clone, Copy, Deserialize, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Operation {
     Messages,
@@ -330,7 +332,7 @@ pub enum Operation {
 }
 
 /// A dialect's name.
-#[derive(Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Deserialize, Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Provider {
     Anthropic,
@@ -352,7 +354,7 @@ impl Provider {
 }
 
 /// `backends[]`.
-#[derive(Deserialize, Serialize)]
+#[derive(Deserialize, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Backend {
     pub name: Option<String>,
@@ -381,7 +383,7 @@ pub struct Backend {
 }
 
 /// `backends[].limit_groups[]`.
-#[derive(Deserialize, Serialize)]
+#[derive(Deserialize, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct LimitGroup {
     pub name: Option<String>,
@@ -392,7 +394,7 @@ pub struct LimitGroup {
 }
 
 /// `backends[].limit_groups[].limits[]`.
-#[derive(Deserialize, Serialize)]
+#[derive(Deserialize, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct GroupLimit {
     pub models: Option<String>,
@@ -407,7 +409,7 @@ pub struct GroupLimit {
 }
 
 /// `backends[].keys[]`.
-#[derive(Deserialize, Serialize)]
+#[derive(Deserialize, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Key {
     pub name: Option<String>,
@@ -423,14 +425,14 @@ pub struct Key {
 }
 
 /// `credential_chain`.
-#[derive(Clone, Copy, Deserialize, Serialize)]
+#[derive(Clone, Copy, Deserialize, Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Chain {
     Default,
 }
 
 /// `routes[]`.
-#[derive(Deserialize, Serialize)]
+#[derive(Deserialize, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Route {
     pub model: Option<String>,
@@ -444,7 +446,7 @@ pub struct Route {
 }
 
 /// `routes[].targets[]`.
-#[derive(Deserialize, Serialize)]
+#[derive(Deserialize, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Target {
     pub backend: Option<String>,
@@ -453,11 +455,12 @@ pub struct Target {
 }
 
 /// `tenants[]`.
-#[derive(Deserialize, Serialize)]
+#[derive(Deserialize, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Tenant {
     pub name: Option<String>,
     pub key: Option<Reference>,
+    pub key_sha256: Option<String>,
     pub priority: Option<Priority>,
     pub weight: Option<f64>,
     #[serde(default)]
@@ -467,7 +470,7 @@ pub struct Tenant {
 }
 
 /// `tenants[].limits`.
-#[derive(Default, Deserialize, Serialize)]
+#[derive(Default, Deserialize, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TenantLimits {
     pub rpm: Option<u64>,

@@ -2,6 +2,7 @@
 //!
 //! A reference prints as its source, never as what it holds, and resolves once, when the configuration is checked.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use headgate_providers::Secret;
@@ -22,6 +23,8 @@ pub enum Reference {
     File(String),
     /// `value:TEXT`: written out in the configuration.
     Value(Secret),
+    /// `stored:KIND/ID/FIELD`: a secret of the store's, which only the overlay may name.
+    Stored(String),
     /// Text without a prefix.
     Plain(Secret),
 }
@@ -48,13 +51,19 @@ impl Reference {
             Self::File(path.to_owned())
         } else if let Some(value) = text.strip_prefix("value:") {
             Self::Value(Secret::new(value.to_owned()))
+        } else if let Some(name) = text.strip_prefix("stored:") {
+            Self::Stored(name.to_owned())
         } else {
             Self::Plain(Secret::new(text.to_owned()))
         }
     }
 
     /// The text it stands for, with blanks, newlines and carriage returns around it removed.
-    pub fn resolve(&self, env: &Environment) -> Result<Secret, Unresolved> {
+    pub fn resolve(
+        &self,
+        env: &Environment,
+        stored: &BTreeMap<String, Secret>,
+    ) -> Result<Secret, Unresolved> {
         if let Self::Env(name, _) = self
             && !is_variable(name)
         {
@@ -69,6 +78,7 @@ impl Reference {
                 item.filter(|item| !item.trim().is_empty()).map(str::to_owned)
             }
             Self::File(path) => return read(path),
+            Self::Stored(name) => stored.get(name).map(|secret| secret.expose().to_owned()),
             Self::Value(secret) | Self::Plain(secret) => Some(secret.expose().to_owned()),
         };
         let text = text.ok_or_else(|| Unresolved::Unset(format!("{self} is not set")))?;
@@ -106,6 +116,7 @@ impl fmt::Display for Reference {
             Self::Env(name, None) => write!(f, "env:{name}"),
             Self::Env(name, Some(index)) => write!(f, "env:{name}[{index}]"),
             Self::File(path) => write!(f, "file:{path}"),
+            Self::Stored(name) => write!(f, "stored:{name}"),
             Self::Value(_) => f.write_str("value:[redacted]"),
             Self::Plain(text) => f.write_str(&redacted_url(text.expose())),
         }
@@ -147,3 +158,11 @@ impl<'de> Deserialize<'de> for Reference {
         deserializer.deserialize_str(Text)
     }
 }
+
+impl utoipa::PartialSchema for Reference {
+    fn schema() -> utoipa::openapi::RefOr<utoipa::openapi::schema::Schema> {
+        String::schema()
+    }
+}
+
+impl utoipa::ToSchema for Reference {}

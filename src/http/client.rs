@@ -86,6 +86,7 @@ fn same_wire(old: &Backend, new: &Backend) -> bool {
         })
     };
     old.name == new.name
+        && old.guarded == new.guarded
         && old.base_url == new.base_url
         && old.ca_pem == new.ca_pem
         && old.deadlines.connect == new.deadlines.connect
@@ -311,9 +312,13 @@ fn io_kind(error: &io::Error) -> FaultKind {
     }
     match inner.and_then(|inner| inner.downcast_ref::<DialError>()) {
         Some(DialError::Tls(_)) => FaultKind::Tls,
-        Some(DialError::Dns(_) | DialError::Tcp(_) | DialError::TimedOut(_) | DialError::Proxy(_)) => {
-            FaultKind::Connect
-        }
+        Some(
+            DialError::Dns(_)
+            | DialError::Private
+            | DialError::Tcp(_)
+            | DialError::TimedOut(_)
+            | DialError::Proxy(_),
+        ) => FaultKind::Connect,
         None => FaultKind::Reset,
     }
 }

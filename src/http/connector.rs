@@ -33,7 +33,7 @@ impl Dial {
     /// A CA file or host name that TLS cannot use.
     pub fn new(gateway: Arc<Gateway>, backend: &Backend, url: BaseUrl) -> Result<Self, TlsError> {
         let (proxy, timeout) = (backend.proxy.clone(), backend.deadlines.connect);
-        let dial = dial::Dial::new(url, proxy, backend.ca_pem.as_deref(), timeout)?;
+        let dial = dial::Dial::new(url, proxy, backend.ca_pem.as_deref(), timeout)?.guarded(backend.guarded);
         Ok(Self(Arc::new(Target { gateway, backend: backend.name.clone(), dial })))
     }
 }

@@ -25,10 +25,13 @@ const SCAN_ELSEWHERE: usize = 1 << 20;
 /// Most memory set aside on a caller's word alone (`content-length`).
 const BELIEVED_LENGTH: usize = 1 << 20;
 
+/// When a caller whose key cannot be checked is told to come back.
+const UNSURE_FOR: Duration = Duration::from_secs(1);
+
 /// Who calls.
 ///
 /// # Errors
-/// 401 when a key is asked for and none, or an unknown one, is presented.
+/// 401 when a key is asked for and none, or an unknown one, is presented; 503 while the tenants are not all known.
 pub fn tenant(gateway: &Gateway, headers: &HeaderMap) -> Result<Option<Arc<Tenant>>, Failure> {
     let value = |name| headers.get(name).map(header::HeaderValue::as_bytes);
     match gateway.auth.caller(value("x-api-key"), value("authorization")) {
@@ -39,6 +42,11 @@ pub fn tenant(gateway: &Gateway, headers: &HeaderMap) -> Result<Option<Arc<Tenan
             "x-api-key header is required, or an Authorization header with a bearer key",
         )),
         Err(Refused::Unknown) => Err(Failure::new(FailureKind::Unauthorized, "invalid x-api-key")),
+        Err(Refused::Unsure) => Err(Failure::new(
+            FailureKind::Unavailable,
+            "Keys cannot be checked for the moment. Please try again.",
+        )
+        .after(Some(UNSURE_FOR))),
     }
 }
 

@@ -122,9 +122,11 @@ pub fn bind(gateway: &Arc<Gateway>) -> io::Result<Servers> {
     let data = run!(data, data_listener, &server.tls)?;
 
     let shared = Data::new(gateway.clone());
+    let upstream = gateway.clone();
     let plane = Data::new(admin::Plane::new(gateway.clone(), admin_address));
     let admin = HttpServer::new(move || {
-        App::new().app_data(shared.clone()).app_data(plane.clone()).configure(admin_routes)
+        let links = Data::new(Links::new(upstream.clone()));
+        App::new().app_data(shared.clone()).app_data(plane.clone()).app_data(links).configure(admin_routes)
     })
     .workers(1)
     .tcp_nodelay(true)

@@ -148,7 +148,7 @@ fn is_among(upstreams: &[Arc<Upstream>], candidate: &Candidate) -> bool {
 fn is_eligible(candidate: &Candidate, avoid: &Avoid, now: Moment) -> bool {
     let goes = |gate: Gate| matches!(gate, Gate::Open | Gate::Probe);
     let clear = !avoid.unable.has(candidate.limits)
-        && candidate.health.is_enabled()
+        && candidate.health.takes_calls()
         && candidate.breakers.iter().all(|breaker| goes(breaker.gate(now)))
         && candidate.parks.iter().chain([&candidate.missing]).all(|park| goes(park.gate(now)));
     // A call's first choice has tried nothing, which is by far the most frequent.
@@ -173,7 +173,7 @@ fn standing(candidate: &Candidate, avoid: &Avoid, now: Moment) -> Standing {
     if avoid.unable.has(candidate.limits) {
         return Standing::Unable;
     }
-    if !health.is_enabled() {
+    if !health.takes_calls() {
         return Standing::Off;
     }
     let tried = avoid.tried.iter().rev().find(|(tried, _)| Arc::ptr_eq(tried, health));

@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use dashmap::DashMap;
 
@@ -76,6 +76,12 @@ impl Health {
     #[must_use]
     pub fn is_enabled(&self) -> bool {
         !self.disabled.load(Relaxed)
+    }
+
+    /// Whether new calls may use it: it is neither switched off nor drained.
+    #[must_use]
+    pub fn takes_calls(&self) -> bool {
+        self.is_enabled() && !self.draining.load(Relaxed)
     }
 }
 
@@ -169,6 +175,10 @@ pub struct States {
     keys: DashMap<KeyId, Arc<Health>>,
     groups: DashMap<(String, String), Arc<Group>>,
     backends: DashMap<String, Arc<BackendState>>,
+    /// Names of keys to come that begin switched off.
+    off: DashMap<String, ()>,
+    /// Keys no snapshot names any more, for as long as a lease holds them.
+    retired: DashMap<KeyId, Weak<Health>>,
     snapshots: AtomicU64,
 }
 
@@ -178,6 +188,22 @@ impl States {
         self.snapshots.fetch_add(1, Relaxed)
     }
 
+    /// The next key that is made under this name begins switched off.
+    pub(super) fn begin_off(&self, name: &str) {
+        self.off.insert(name.to_owned(), ());
+    }
+
+    /// Calls under way with secrets that a key of this name had before.
+    #[must_use]
+    pub fn retiring(&self, id: &KeyId) -> u32 {
+        self.retired
+            .iter()
+            .filter(|known| known.key().name == id.name && known.key().generation != id.generation)
+            .filter_map(|known| known.value().upgrade())
+            .map(|health| health.in_flight.load(Relaxed))
+            .sum()
+    }
+
     /// The state of a key, new when it is not known. A rotated secret starts clean, but what an operator switched off by
     /// name stays off.
     #[must_use]
@@ -185,9 +211,14 @@ impl States {
         if let Some(known) = self.keys.get(id) {
             return known.clone();
         }
-        let off = self.keys.iter().any(|known| known.key().name == id.name && !known.is_enabled());
+        let same =
+            |known: &dashmap::mapref::multiple::RefMulti<'_, KeyId, Arc<Health>>| known.key().name == id.name;
+        let off = self.off.remove(&id.name).is_some()
+            || self.keys.iter().any(|known| same(&known) && !known.is_enabled());
+        let draining = self.keys.iter().any(|known| same(&known) && known.draining.load(Relaxed));
         let health = self.keys.entry(id.clone()).or_default().clone();
         health.disabled.fetch_or(off, Relaxed);
+        health.draining.fetch_or(draining, Relaxed);
         health
     }
 
@@ -206,7 +237,14 @@ impl States {
     /// Forgets backends, keys and groups that no snapshot names any more; leases keep theirs until they end.
     pub fn retain(&self, keys: &[KeyId], groups: &[(String, String)], backends: &[&str]) {
         self.backends.retain(|name, _| backends.contains(&name.as_str()));
-        self.keys.retain(|id, _| keys.contains(id));
+        self.retired.retain(|_, health| health.strong_count() > 0);
+        self.keys.retain(|id, health| {
+            let stays = keys.contains(id);
+            if !stays {
+                self.retired.insert(id.clone(), Arc::downgrade(health));
+            }
+            stays
+        });
         self.groups.retain(|id, _| groups.contains(id));
     }
 }

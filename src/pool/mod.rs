@@ -137,6 +137,17 @@ impl Pool {
         Ok(Lease::take(&self.shared, plan.clone(), place, *uses, now))
     }
 
+    /// Keys that are about to be made under these names begin switched off.
+    pub fn switch_off_by_name(&self, names: &[String]) {
+        names.iter().for_each(|name| self.states.begin_off(name));
+    }
+
+    /// Calls under way with secrets that this key had before it was rotated.
+    #[must_use]
+    pub fn retiring(&self, id: &health::KeyId) -> u32 {
+        self.states.retiring(id)
+    }
+
     /// How many calls wait.
     #[must_use]
     pub fn waiting(&self) -> usize {

@@ -8,7 +8,10 @@
 )]
 
 mod access;
+mod document;
+mod lifetimes;
 mod plane;
+mod resources;
 #[path = "../lifecycle/wire.rs"]
 mod wire;
 

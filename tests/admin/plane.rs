@@ -9,8 +9,10 @@ use headgate::clock::Clock;
 use headgate::config::Environment;
 use headgate::gateway::Gateway;
 use headgate::http;
+use headgate::registry;
 use headgate::reload::Source;
 use headgate::simulator::{RunningSimulator, Simulator, SimulatorConfig};
+use headgate::store::{Store, StoreAddress};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -34,14 +36,23 @@ pub fn key(name: &str) -> String {
     format!("{{ name: {name}, secret: 'value:sk-ant-api03-sim-{name}' }}")
 }
 
+/// A master key.
+pub const MASTER: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
+
+/// What lets the admin API store: a file in the plane's folder, and a master key.
+pub fn storing(master: Option<&str>) -> String {
+    let key = master.map(|key| format!(", master_key: 'value:{key}'")).unwrap_or_default();
+    format!("store: {{ url: 'sqlite://FOLDER/headgate.db'{key} }}\n")
+}
+
 /// A running plane.
 pub struct Plane {
     pub gateway: Arc<Gateway>,
-    pub simulator: RunningSimulator,
+    pub simulator: Arc<RunningSimulator>,
     pub data: SocketAddr,
     pub admin: SocketAddr,
     file: PathBuf,
-    folder: TempDir,
+    pub folder: Arc<TempDir>,
     stop: Option<tokio::sync::oneshot::Sender<()>>,
     thread: Option<std::thread::JoinHandle<()>>,
 }
@@ -51,12 +62,36 @@ impl Plane {
     pub async fn start(keys: &[&str], more: &str) -> Self {
         let simulator =
             Simulator::start(SimulatorConfig::default(), ([127, 0, 0, 1], 0).into()).await.unwrap();
-        let folder = tempfile::tempdir().unwrap();
+        Self::over(Arc::new(simulator), Arc::new(tempfile::tempdir().unwrap()), keys, more).await
+    }
+
+    /// The same with a store and a master key, where backends may be anywhere.
+    pub async fn stored(keys: &[&str]) -> Self {
+        Self::start(
+            keys,
+            &format!("server: allow_private_upstreams: true,\n{}{}", tokens(), storing(Some(MASTER))),
+        )
+        .await
+    }
+
+    /// Another process over the same store and the same upstream.
+    pub async fn again(self, keys: &[&str], more: &str) -> Self {
+        let (simulator, folder) = (self.simulator.clone(), self.folder.clone());
+        drop(self);
+        Self::over(simulator, folder, keys, more).await
+    }
+
+    async fn over(simulator: Arc<RunningSimulator>, folder: Arc<TempDir>, keys: &[&str], more: &str) -> Self {
         let file = folder.path().join("headgate.yaml");
-        std::fs::write(&file, yaml(&simulator, keys, more)).unwrap();
+        let more = more.replace("FOLDER", folder.path().to_str().unwrap());
+        std::fs::write(&file, yaml(&simulator, keys, &more)).unwrap();
         let (source, settings) = Source::load(vec![file.clone()], Environment::default()).unwrap();
         let gateway = Arc::new(Gateway::new(settings, Clock::machine(), Chance::seeded(1)).unwrap());
         gateway.reloads.set_source(source);
+        if more.contains("store: ") {
+            let address = StoreAddress::of(&gateway.settings().store).unwrap();
+            registry::start(&gateway, Store::open(&address).await.unwrap()).await.unwrap();
+        }
         let (bound, addresses) = tokio::sync::oneshot::channel();
         let (stop, stopped) = tokio::sync::oneshot::channel();
         let served = gateway.clone();
@@ -76,6 +111,29 @@ impl Plane {
         });
         let (data, admin) = addresses.await.unwrap();
         Self { gateway, simulator, data, admin, file, folder, stop: Some(stop), thread: Some(thread) }
+    }
+
+    /// Asks as an admin, with more headers.
+    pub async fn headed(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Wire {
+        let token = format!("Bearer {ADMIN}");
+        let mut all = vec![("authorization", token.as_str())];
+        all.extend(headers);
+        send(self.admin, method, &format!("/admin/v1{path}"), &all, body).await
+    }
+
+    /// Asks as an admin with a JSON body, and expects this status.
+    pub async fn expect(&self, status: u16, method: &str, path: &str, body: Value) -> Value {
+        let text = if body.is_null() { String::new() } else { body.to_string() };
+        let wire = self.admin(method, path, &text).await;
+        assert_eq!(wire.status(), status, "{method} {path} {text}: {wire:?}");
+        wire.json()
+    }
+
+    /// The status of one Messages request with this client key.
+    pub async fn ask_as(&self, key: &str) -> u16 {
+        let headers =
+            [("content-type", "application/json"), ("anthropic-version", "2023-06-01"), ("x-api-key", key)];
+        send(self.data, "POST", "/v1/messages", &headers, &crate::wire::prompt("hi", false)).await.status()
     }
 
     /// Reloads with other keys and `more`.

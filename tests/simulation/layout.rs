@@ -180,6 +180,7 @@ fn backend(shape: &BackendShape, deadlines: &Deadlines, park: &Park) -> Backend 
         proxy: None,
         ca_pem: None,
         drain_on_disconnect: false,
+        guarded: false,
         deadlines: deadlines.clone(),
         park: park.clone(),
         capabilities: Arc::from([]),

@@ -7,6 +7,7 @@ use headgate_providers::Secret;
 use headgate_providers::capability::Rule;
 
 use super::findings::Findings;
+use super::special::is_special_host;
 use super::{capabilities, keys, pem, sections, tables, url};
 use crate::config::checked::{
     AuthScheme, Backend, BaseUrl, BedrockSurface, BedrockTables, Deadlines, Park, ProviderSettings, Proxy,
@@ -14,6 +15,9 @@ use crate::config::checked::{
 };
 use crate::config::raw::{self, Provider};
 use crate::config::reference::Reference;
+
+/// Where backends that the admin API made do not go.
+const PRIVATE: &str = "this machine or a private or special network, expected a public host (server.allow_private_upstreams allows it)";
 
 /// Clocks and parking times by provider, and what else a provider's backends share.
 pub struct Base {
@@ -124,6 +128,7 @@ fn backend(path: &str, raw: &raw::Backend, base: &Base, findings: &mut Findings<
         },
         limit_groups: keys::groups(path, &raw.limit_groups, findings),
         keys: Vec::new(),
+        guarded: findings.is_guarded(path),
     }
 }
 
@@ -172,6 +177,7 @@ fn provider_settings(
 }
 
 fn base_url(path: &str, raw: &raw::Backend, findings: &mut Findings<'_>) -> Option<BaseUrl> {
+    let guarded = findings.is_guarded(path);
     let path = format!("{path}.base_url");
     let url = match url::base_url(raw.base_url.as_ref()?.trim()) {
         Ok(url) => url,
@@ -180,6 +186,14 @@ fn base_url(path: &str, raw: &raw::Backend, findings: &mut Findings<'_>) -> Opti
             return None;
         }
     };
+    if guarded && !url.https {
+        findings.wrong(path, "is plain http, expected https (server.allow_private_upstreams allows it)");
+        return None;
+    }
+    if guarded && is_special_host(&url.host) {
+        findings.wrong(path, format!("leads to {PRIVATE}"));
+        return None;
+    }
     if !url.https && !url::is_loopback(&url.host) {
         findings.warn(&path, "is plain http to another machine: keys and messages travel readable");
     }
@@ -228,13 +242,19 @@ fn proxy(
     upstream: &BaseUrl,
     findings: &mut Findings<'_>,
 ) -> Option<Proxy> {
+    let guarded = findings.is_guarded(path);
     let path = format!("{path}.proxy");
     let (path, parsed) = if let Some(reference) = own {
         let text = findings.open_text(&path, reference)?;
         if text.expose() == "none" {
             return None;
         }
-        (path, url::proxy(text.expose()))
+        let parsed = url::proxy(text.expose()).map(|proxy| Proxy { guarded, ..proxy });
+        if parsed.as_ref().is_ok_and(|proxy| guarded && is_special_host(&proxy.host)) {
+            findings.wrong(path, format!("leads to {PRIVATE}"));
+            return None;
+        }
+        (path, parsed)
     } else {
         if !upstream.https || url::goes_direct(findings.env, &upstream.host, upstream.port) {
             return None;

@@ -1,6 +1,6 @@
 //! What the checks have found so far: problems, warnings and what became of every reference.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
@@ -21,6 +21,15 @@ pub struct Outcome {
     pub state: &'static str,
 }
 
+/// What the admin API made of what is judged.
+#[derive(Default)]
+pub struct StoredParts {
+    /// Paths of its objects.
+    pub places: BTreeSet<String>,
+    /// Its secrets by what follows `stored:`.
+    pub secrets: BTreeMap<String, Secret>,
+}
+
 /// What the checks have found so far.
 pub struct Findings<'a> {
     /// Where references look.
@@ -33,6 +42,10 @@ pub struct Findings<'a> {
     pub references: Vec<Outcome>,
     /// Files that options refer to.
     pub files: BTreeSet<PathBuf>,
+    /// What the admin API made.
+    pub stored: StoredParts,
+    /// Whether backends that the admin API made may be anywhere (`server.allow_private_upstreams`).
+    pub allow_private: bool,
     /// Options that could not be read at all: nothing more is said about them or what they hold.
     unread: Vec<String>,
 }
@@ -41,7 +54,42 @@ impl<'a> Findings<'a> {
     /// Begins with the problems of reading the shape.
     pub fn new(env: &'a Environment, problems: Vec<Problem>) -> Self {
         let unread = problems.iter().map(|problem| problem.option.clone()).collect();
-        Self { env, problems, warnings: Vec::new(), references: Vec::new(), files: BTreeSet::new(), unread }
+        Self {
+            env,
+            problems,
+            warnings: Vec::new(),
+            references: Vec::new(),
+            files: BTreeSet::new(),
+            stored: StoredParts::default(),
+            allow_private: false,
+            unread,
+        }
+    }
+
+    /// Whether the admin API made the object at `path`.
+    pub fn is_stored(&self, path: &str) -> bool {
+        self.stored.places.contains(path)
+    }
+
+    /// Whether the object at `path` may lead only to public addresses.
+    pub fn is_guarded(&self, path: &str) -> bool {
+        self.is_stored(path) && !self.allow_private
+    }
+
+    /// The digest in an option of 64 hex digits.
+    pub fn digest(&mut self, path: &str, text: &str) -> [u8; 32] {
+        let mut digest = [0; 32];
+        let bytes = text.trim().as_bytes();
+        let mut pairs = bytes.chunks_exact(2).map(|pair| {
+            let text = std::str::from_utf8(pair).ok().filter(|text| !text.starts_with('+'));
+            text.and_then(|text| u8::from_str_radix(text, 16).ok())
+        });
+        let filled =
+            digest.iter_mut().all(|place| pairs.next().flatten().map(|byte| *place = byte).is_some());
+        if !filled || bytes.len() != 64 {
+            self.wrong(path, "is not a SHA-256 digest, expected 64 hex digits");
+        }
+        digest
     }
 
     /// Notes a problem at the option `path`.
@@ -146,7 +194,7 @@ impl<'a> Findings<'a> {
         if !self.is_reference(path, reference) {
             return None;
         }
-        match reference.resolve(self.env) {
+        match reference.resolve(self.env, &self.stored.secrets) {
             Err(Unresolved::Unset(text)) => {
                 self.note(path, reference, "not set");
                 self.warn(path, format_args!("{text}: {feature}"));
@@ -174,7 +222,7 @@ impl<'a> Findings<'a> {
     }
 
     fn resolved(&mut self, path: &str, reference: &Reference) -> Option<Secret> {
-        let text = match reference.resolve(self.env) {
+        let text = match reference.resolve(self.env, &self.stored.secrets) {
             Ok(secret) if !secret.expose().is_empty() => {
                 self.note(path, reference, "set");
                 if let Reference::Value(_) = reference {

@@ -162,8 +162,12 @@ fn credential(
             ["access_key_id", "secret_access_key"] | ["access_key_id", "secret_access_key", "session_token"],
         ) => aws(path, raw, findings),
         (Provider::Vertex, ["service_account"]) => {
+            let guarded = findings.is_guarded(path);
             let path = format!("{path}.service_account");
             let secret = findings.document(&path, raw.service_account.as_ref())?;
+            if guarded && !pem::stays_with_google(&path, &secret, findings) {
+                return None;
+            }
             pem::service_account(&path, secret, findings).map(Credential::ServiceAccount)
         }
         (Provider::Bedrock | Provider::Vertex, ["credential_chain"]) => {

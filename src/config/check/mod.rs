@@ -11,6 +11,7 @@ mod prices;
 mod routes;
 mod sections;
 mod server;
+mod special;
 mod store;
 mod tables;
 mod tenants;
@@ -18,7 +19,8 @@ mod url;
 
 mod findings;
 
-pub use findings::{Findings, Outcome};
+pub use findings::{Findings, Outcome, StoredParts};
+pub use special::is_special;
 pub use url::{base_url, is_loopback};
 
 use std::path::PathBuf;
@@ -29,6 +31,7 @@ use super::raw::Raw;
 /// Judges `raw`; what is wrong is left in `findings`, in which case the settings are of no use.
 pub fn settings(raw: &Raw, files: &[PathBuf], findings: &mut Findings<'_>) -> Settings {
     let server = server::server(&raw.server, findings);
+    findings.allow_private = server.allow_private_upstreams;
     let auth = tenants::auth(&raw.auth, findings);
     let store = store::store(&raw.store, findings);
     let ledger = sections::ledger(&raw.ledger, findings);
@@ -43,7 +46,10 @@ pub fn settings(raw: &Raw, files: &[PathBuf], findings: &mut Findings<'_>) -> Se
     let prices = prices::prices(&raw.prices, findings);
     let base = backends::Base::new(&raw.providers, &deadlines, &park, findings);
     let backends = backends::backends(&raw.backends, &base, findings);
-    let routes = routes::routes(&raw.routes, &backends, findings);
+    let mut routes = routes::routes(&raw.routes, &backends, findings);
+    // The files' come first in the tree, so that paths stay what they are in the files; the stored ones match first.
+    let stored = (0..routes.len()).filter(|at| findings.is_stored(&format!("routes[{at}]"))).count();
+    routes.rotate_right(stored);
     let tenants = tenants::tenants(&raw.tenants, findings);
     server::judge_listeners(&server, &auth, tenants.len(), findings);
     Settings {

@@ -50,6 +50,29 @@ pub fn certificates(
     }
 }
 
+/// Whether a credential that the admin API was given gets its tokens from Google alone: the other types name files and addresses
+/// of their own choice.
+pub fn stays_with_google(path: &str, secret: &Secret, findings: &mut Findings<'_>) -> bool {
+    let json: serde_json::Value = serde_json::from_str(secret.expose()).unwrap_or_default();
+    if !matches!(json["type"].as_str(), None | Some("service_account" | "authorized_user")) {
+        let text = "is of a type that names its own addresses, expected a service_account or an authorized_user \
+                    (server.allow_private_upstreams allows it)";
+        findings.wrong(path, text);
+        return false;
+    }
+    let endpoint = json["token_uri"].as_str();
+    let googles = |text: &str| {
+        super::url::base_url(text).is_ok_and(|url| url.https && url.host.ends_with(".googleapis.com"))
+    };
+    let stays = endpoint.is_none_or(googles);
+    if !stays {
+        let text = "gets its tokens elsewhere, expected a token_uri at googleapis.com \
+                    (server.allow_private_upstreams allows it)";
+        findings.wrong(path, text);
+    }
+    stays
+}
+
 /// A Google credential: JSON with a `type` and what that type needs.
 pub fn service_account(path: &str, secret: Secret, findings: &mut Findings<'_>) -> Option<Secret> {
     let json: Option<serde_json::Value> = serde_json::from_str(secret.expose()).ok();

@@ -19,8 +19,13 @@ pub fn routes(raw: &[raw::Route], backends: &[Arc<Backend>], findings: &mut Find
     for (index, raw) in raw.iter().enumerate() {
         let path = format!("routes[{index}]");
         let model = ModelPattern::new(&findings.text(&format!("{path}.model"), raw.model.as_deref()));
-        let hidden = |earlier: &Arc<Route>| earlier.model == model || earlier.model.pattern() == "*";
-        if let Some(earlier) = routes.iter().position(hidden) {
+        // Stored routes match before those of the files, though they come after them here.
+        let stored = findings.is_stored(&path);
+        let hidden = |(at, earlier): (usize, &Arc<Route>)| {
+            findings.is_stored(&format!("routes[{at}]")) == stored
+                && (earlier.model == model || earlier.model.pattern() == "*")
+        };
+        if let Some(earlier) = routes.iter().enumerate().position(hidden) {
             findings.warn(&path, format_args!("is never used, since routes[{earlier}] matches first"));
         }
         let spill = raw.spill_after_ms.unwrap_or(SPILL_AFTER_MS);

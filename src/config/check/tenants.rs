@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use headgate_providers::Secret;
+use sha2::{Digest as _, Sha256};
 
 use super::findings::Findings;
 use crate::config::checked::{AdminRole, AdminToken, Auth, ModelPattern, Priority, Tenant, TenantLimits};
@@ -23,15 +24,8 @@ pub fn auth(raw: &raw::Auth, findings: &mut Findings<'_>) -> Auth {
         let path = format!("auth.admin_tokens[{index}]");
         let name = findings.name(&format!("{path}.name"), token.name.as_deref(), &mut names);
         let role = token.role.unwrap_or(AdminRole::Admin);
-        let token_path = format!("{path}.token");
-        let Some(reference) = &token.token else {
-            findings.wrong(token_path, "is missing");
-            continue;
-        };
-        let off = format!("the admin token `{name}` is switched off");
-        if let Some(token) = findings.optional_secret(&token_path, reference, &off) {
-            distinct.judge(&token_path, &name, &token, findings);
-            admin_tokens.push(AdminToken { name, token, role });
+        if let Some(digest) = token_digest(&path, &name, token, &mut distinct, findings) {
+            admin_tokens.push(AdminToken { name, digest, role });
         }
     }
     let admin_failures_per_minute = raw.admin_failures_per_minute;
@@ -47,17 +41,13 @@ pub fn tenants(raw: &[raw::Tenant], findings: &mut Findings<'_>) -> Vec<Arc<Tena
     for (index, raw) in raw.iter().enumerate() {
         let path = format!("tenants[{index}]");
         let name = findings.name(&format!("{path}.name"), raw.name.as_deref(), &mut names);
-        let key_path = format!("{path}.key");
-        let key = findings.secret(&key_path, raw.key.as_ref());
-        if let Some(key) = &key {
-            distinct.judge(&key_path, &name, key, findings);
-        }
+        let digest = key_digest(&path, &name, raw, &mut distinct, findings);
         for (at, model) in raw.models.iter().enumerate() {
             findings.text(&format!("{path}.models[{at}]"), Some(model));
         }
         tenants.push(Arc::new(Tenant {
             name,
-            key: key.unwrap_or_else(|| Secret::new(String::new())),
+            digest,
             priority: raw.priority.unwrap_or(Priority::Normal),
             weight: findings.weight(&format!("{path}.weight"), raw.weight),
             models: raw.models.iter().map(|model| ModelPattern::new(model.trim())).collect(),
@@ -65,6 +55,61 @@ pub fn tenants(raw: &[raw::Tenant], findings: &mut Findings<'_>) -> Vec<Arc<Tena
         }));
     }
     tenants
+}
+
+fn token_digest(
+    path: &str,
+    name: &str,
+    raw: &raw::AdminToken,
+    distinct: &mut Distinct,
+    findings: &mut Findings<'_>,
+) -> Option<[u8; 32]> {
+    let (plain, hashed) = (format!("{path}.token"), format!("{path}.token_sha256"));
+    match (&raw.token, &raw.token_sha256) {
+        (Some(_), Some(_)) => {
+            findings.wrong(hashed, "is given besides token, expected one of the two");
+            None
+        }
+        (None, None) => {
+            findings.wrong(plain, "is missing");
+            None
+        }
+        (None, Some(digest)) => {
+            let digest = findings.digest(&hashed, digest);
+            distinct.judge_digest(&hashed, name, digest, findings);
+            Some(digest)
+        }
+        (Some(reference), None) => {
+            let off = format!("the admin token `{name}` is switched off");
+            let token = findings.optional_secret(&plain, reference, &off)?;
+            Some(distinct.judge(&plain, name, &token, findings))
+        }
+    }
+}
+
+fn key_digest(
+    path: &str,
+    name: &str,
+    raw: &raw::Tenant,
+    distinct: &mut Distinct,
+    findings: &mut Findings<'_>,
+) -> [u8; 32] {
+    let (plain, hashed) = (format!("{path}.key"), format!("{path}.key_sha256"));
+    match (&raw.key, &raw.key_sha256) {
+        (Some(_), Some(_)) => {
+            findings.wrong(hashed, "is given besides key, expected one of the two");
+            [0; 32]
+        }
+        (None, Some(digest)) => {
+            let digest = findings.digest(&hashed, digest);
+            distinct.judge_digest(&hashed, name, digest, findings);
+            digest
+        }
+        (key, None) => {
+            let key = findings.secret(&plain, key.as_ref());
+            key.map(|key| distinct.judge(&plain, name, &key, findings)).unwrap_or_default()
+        }
+    }
 }
 
 fn limits(path: &str, raw: &raw::TenantLimits, findings: &mut Findings<'_>) -> TenantLimits {
@@ -85,12 +130,13 @@ fn limits(path: &str, raw: &raw::TenantLimits, findings: &mut Findings<'_>) -> T
     }
 }
 
-/// Client keys seen so far: each must be its owner's alone, and should be long and random.
+/// Digests of the keys seen so far: each must be its owner's alone, and a key should be long and random.
 #[derive(Default)]
-struct Distinct(BTreeMap<String, String>);
+struct Distinct(BTreeMap<[u8; 32], String>);
 
 impl Distinct {
-    fn judge(&mut self, path: &str, name: &str, key: &Secret, findings: &mut Findings<'_>) {
+    /// Judges a key, and answers its digest.
+    fn judge(&mut self, path: &str, name: &str, key: &Secret, findings: &mut Findings<'_>) -> [u8; 32] {
         let text = key.expose();
         let symbols: BTreeSet<char> = text.chars().collect();
         if text.chars().count() < SHORT || symbols.len() < FEW {
@@ -99,7 +145,13 @@ impl Distinct {
                 format_args!("the key of `{name}` is short or weak; 32 random symbols are better"),
             );
         }
-        if let Some(owner) = self.0.insert(text.to_owned(), name.to_owned()) {
+        let digest = Sha256::digest(text).into();
+        self.judge_digest(path, name, digest, findings);
+        digest
+    }
+
+    fn judge_digest(&mut self, path: &str, name: &str, digest: [u8; 32], findings: &mut Findings<'_>) {
+        if let Some(owner) = self.0.insert(digest, name.to_owned()) {
             findings
                 .wrong(path, format!("is the same text as the key of `{owner}`, expected one of its own"));
         }

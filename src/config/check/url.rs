@@ -69,7 +69,7 @@ pub fn proxy(text: &str) -> Result<Proxy, &'static str> {
         pair.extend(decoded(url.password().unwrap_or_default()));
         Some(Secret::new(format!("Basic {}", STANDARD.encode(pair))))
     };
-    Ok(Proxy { host, port, authorization })
+    Ok(Proxy { host, port, authorization, guarded: false })
 }
 
 /// Percent-decoding, as credentials in URLs need it.

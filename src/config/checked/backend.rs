@@ -37,6 +37,8 @@ pub struct Backend {
     pub limit_groups: Vec<LimitGroup>,
     /// Credentials.
     pub keys: Vec<Key>,
+    /// The admin API made it, so it may lead to public addresses only, whatever its name resolves to.
+    pub guarded: bool,
 }
 
 /// The dialect of a backend, with what only it needs.
@@ -106,7 +108,7 @@ pub struct VertexTables {
 }
 
 /// Which of Bedrock's APIs is spoken.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum BedrockSurface {
     /// InvokeModel and the event stream.
@@ -141,7 +143,7 @@ impl BaseUrl {
 }
 
 /// How a plain secret is presented upstream.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum AuthScheme {
     /// `x-api-key: SECRET`.
@@ -161,6 +163,8 @@ pub struct Proxy {
     pub port: u16,
     /// The value of `proxy-authorization`, where the URL carried credentials.
     pub authorization: Option<Secret>,
+    /// The admin API named it, so it may be at a public address only.
+    pub guarded: bool,
 }
 
 /// Keys that share one upstream quota.

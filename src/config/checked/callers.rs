@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use headgate_providers::Secret;
 use serde::{Deserialize, Serialize};
 
 use super::ModelPattern;
@@ -48,8 +47,8 @@ impl Target {
 pub struct Tenant {
     /// Unique name.
     pub name: String,
-    /// The virtual key; compared by digest.
-    pub key: Secret,
+    /// SHA-256 of its virtual key.
+    pub digest: [u8; 32],
     /// Class of its calls.
     pub priority: Priority,
     /// Relative share in the queue, above 0.
@@ -69,7 +68,7 @@ impl Tenant {
 }
 
 /// Class of a call, the more urgent first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize, Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Priority {
     /// Served first.

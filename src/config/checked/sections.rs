@@ -77,14 +77,14 @@ pub enum TenantAuth {
 pub struct AdminToken {
     /// Name for the audit trail.
     pub name: String,
-    /// The bearer token.
-    pub token: Secret,
+    /// SHA-256 of the bearer token.
+    pub digest: [u8; 32],
     /// What it may do.
     pub role: AdminRole,
 }
 
 /// What an admin token may do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize, Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum AdminRole {
     /// Read.

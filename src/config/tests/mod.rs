@@ -3,6 +3,7 @@
 mod environment;
 mod listeners;
 mod manual;
+mod overlay;
 mod prices;
 mod problems;
 mod secrets;

@@ -15,6 +15,7 @@ use super::problem::Problem;
 use crate::auth::bearer;
 use crate::clock::Moment;
 use crate::config::checked::{AdminRole, Auth};
+use crate::registry::Actor;
 
 /// Sources remembered; past it the one whose minute ends first is forgotten.
 const MAX_SOURCES: usize = 1024;
@@ -28,6 +29,18 @@ pub struct Operator {
     pub name: String,
     /// What it may do.
     pub role: AdminRole,
+}
+
+impl Operator {
+    /// As the registry and the audit trail know it.
+    pub fn actor(&self, source: Option<IpAddr>) -> Actor {
+        let role = match self.role {
+            AdminRole::Viewer => "viewer",
+            AdminRole::Operator => "operator",
+            AdminRole::Admin => "admin",
+        };
+        Actor { name: self.name.clone(), role, source: source.map(|address| address.to_string()) }
+    }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -76,8 +89,7 @@ fn find(auth: &Auth, token: &[u8]) -> Option<Operator> {
     let presented = Sha256::digest(token);
     let mut found = None;
     for known in &auth.admin_tokens {
-        let digest = Sha256::digest(known.token.expose());
-        if bool::from(digest.as_slice().ct_eq(presented.as_slice())) {
+        if bool::from(known.digest.as_slice().ct_eq(presented.as_slice())) {
             found = Some(Operator { name: known.name.clone(), role: known.role });
         }
     }
@@ -109,15 +121,13 @@ fn network(address: IpAddr) -> IpAddr {
 
 #[cfg(test)]
 mod tests {
-    use headgate_providers::Secret;
-
     use super::*;
     use crate::config::checked::{AdminToken, TenantAuth};
 
     fn auth() -> Auth {
         let token = |name: &str, role| AdminToken {
             name: name.to_owned(),
-            token: Secret::new(format!("token-of-{name}")),
+            digest: Sha256::digest(format!("token-of-{name}")).into(),
             role,
         };
         let admin_tokens = vec![token("eve", AdminRole::Viewer), token("ada", AdminRole::Admin)];

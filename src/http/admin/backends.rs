@@ -7,10 +7,13 @@ use serde_json::{Value, json};
 
 use super::Asked;
 use super::problem::Problem;
-use super::show::Now;
-use crate::config::checked::ProviderSettings;
+use super::show::{Now, add};
+use super::shown;
+use crate::config::Kind;
+use crate::gateway::Gateway;
 use crate::pool::Upstream;
 use crate::pool::breaker::{Breaker, Force};
+use crate::registry::View;
 
 /// All backends, by name.
 pub fn list(asked: Asked<'_>) -> Result<Value, Problem> {
@@ -18,15 +21,31 @@ pub fn list(asked: Asked<'_>) -> Result<Value, Problem> {
     let page = query.page()?;
     query.done()?;
     body.done()?;
-    let now = Now::read(gateway.clock);
-    let table = gateway.pool.table();
-    let backends = table.upstreams.iter().map(|upstream| (upstream.settings.name.clone(), upstream.clone()));
-    Ok(page.of(backends.collect(), |upstream| shown(upstream, now)))
+    let ids = shown::ids(gateway, &gateway.registry.view(), Kind::Backend);
+    let ids = ids.into_iter().map(|id| (id.clone(), id)).collect();
+    Ok(page.of(ids, |id| one(gateway, id).unwrap_or_default()))
 }
 
 /// One backend.
 pub fn get(asked: Asked<'_>) -> Result<Value, Problem> {
-    change(asked, |_| Ok(()))
+    asked.query.done()?;
+    asked.body.done()?;
+    one(asked.gateway, asked.id).ok_or_else(|| Problem::unknown("backend", asked.id))
+}
+
+/// One backend, in force or not.
+pub fn one(gateway: &Gateway, id: &str) -> Option<Value> {
+    let view = gateway.registry.view();
+    let table = gateway.pool.table();
+    let found = table.upstreams.iter().find(|upstream| upstream.settings.name == id);
+    if let Some(upstream) = found {
+        return Some(live_backend(&view, upstream, Now::read(gateway.clock)));
+    }
+    let mut shown = shown::resource(gateway, &view, Kind::Backend, id)?;
+    let more =
+        json!({ "name": id, "served": false, "keys": 0, "keys_ready": 0, "in_flight": 0, "breakers": [] });
+    add(&mut shown, more.as_object().cloned().unwrap_or_default());
+    Some(shown)
 }
 
 /// Forces a breaker: that of the connections, or with `model` that of an upstream model.
@@ -63,30 +82,29 @@ fn change(asked: Asked<'_>, act: impl FnOnce(&Upstream) -> Result<(), Problem>) 
     let upstream = upstream.ok_or_else(|| Problem::unknown("backend", id))?;
     act(upstream)?;
     gateway.pool.changed();
-    Ok(shown(upstream, Now::read(gateway.clock)))
+    Ok(live_backend(&gateway.registry.view(), upstream, Now::read(gateway.clock)))
 }
 
-fn shown(upstream: &Arc<Upstream>, now: Now) -> Value {
+fn live_backend(view: &View, upstream: &Arc<Upstream>, now: Now) -> Value {
     let settings = &upstream.settings;
-    let provider = match settings.provider {
-        ProviderSettings::Anthropic => "anthropic",
-        ProviderSettings::Bedrock { .. } => "bedrock",
-        ProviderSettings::Vertex { .. } => "vertex",
-        ProviderSettings::OpenAi => "openai",
-    };
     let breaker = |model: Option<&str>, breaker: &Breaker| json!({ "model": model, "state": breaker.state(now.moment) });
     let mut models = upstream.state.models();
     models.sort_by(|(a, _), (b, _)| a.cmp(b));
     let mut breakers = vec![breaker(None, &upstream.state.connections)];
     breakers.extend(models.iter().map(|(model, found)| breaker(Some(model), found)));
-    json!({
+    let mut live_shown =
+        Value::Object(shown::options(view, Kind::Backend, &settings.name).unwrap_or_default());
+    let live = json!({
         "id": settings.name,
         "name": settings.name,
-        "provider": provider,
+        "provider": settings.provider.name(),
         "served": upstream.provider.is_some(),
         "keys": upstream.keys.len(),
         "keys_ready": upstream.keys.iter().filter(|seat| seat.state(now.moment).0 == "ready").count(),
         "in_flight": upstream.keys.iter().map(|seat| u64::from(seat.health.in_flight.load(Relaxed))).sum::<u64>(),
         "breakers": breakers,
-    })
+    });
+    add(&mut live_shown, live.as_object().cloned().unwrap_or_default());
+    add(&mut live_shown, shown::origin(view, Kind::Backend, &settings.name));
+    live_shown
 }

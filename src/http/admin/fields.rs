@@ -11,7 +11,7 @@ const USUAL_PAGE: usize = 100;
 const LARGEST_PAGE: usize = 1000;
 
 /// Fields not yet taken.
-#[derive(Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Fields(Map<String, Value>);
 
 impl Fields {
@@ -54,6 +54,44 @@ impl Fields {
         }
     }
 
+    /// Whatever is given under this name; null is nothing.
+    pub fn take(&mut self, name: &str) -> Option<Value> {
+        self.0.remove(name).filter(|value| !value.is_null())
+    }
+
+    /// A switch.
+    pub fn switch(&mut self, name: &str) -> Result<Option<bool>, Problem> {
+        match self.0.remove(name) {
+            None | Some(Value::Null) => Ok(None),
+            Some(Value::Bool(switch)) => Ok(Some(switch)),
+            Some(Value::String(text)) if text == "true" => Ok(Some(true)),
+            Some(Value::String(text)) if text == "false" => Ok(Some(false)),
+            Some(_) => Err(Problem::field(name, "expected true or false")),
+        }
+    }
+
+    /// A whole number.
+    pub fn whole(
+        &mut self,
+        name: &str,
+        range: std::ops::RangeInclusive<i64>,
+    ) -> Result<Option<i64>, Problem> {
+        let number = match self.0.remove(name) {
+            None | Some(Value::Null) => return Ok(None),
+            Some(Value::String(text)) => text.parse().ok(),
+            Some(value) => value.as_i64(),
+        };
+        let number = number.filter(|number| range.contains(number));
+        number.map(Some).ok_or_else(|| {
+            Problem::field(name, format!("expected a whole number from {} to {}", range.start(), range.end()))
+        })
+    }
+
+    /// All that is left.
+    pub fn rest(self) -> Map<String, Value> {
+        self.0
+    }
+
     /// A number above 0, up to `most`.
     pub fn positive(&mut self, name: &str, most: f64) -> Result<f64, Problem> {
         let number = self.0.remove(name).and_then(|value| value.as_f64());
@@ -94,7 +132,18 @@ impl Page {
     /// The page of `items`, in the order of their ids.
     pub fn of<T>(self, mut items: Vec<(String, T)>, show: impl Fn(&T) -> Value) -> Value {
         items.sort_by(|(a, _), (b, _)| a.cmp(b));
-        let start = self.after.map_or(0, |after| items.partition_point(|(id, _)| *id <= after));
+        let start = self.after.as_ref().map_or(0, |after| items.partition_point(|(id, _)| id <= after));
+        self.from(start, &items, show)
+    }
+
+    /// The page of `items` in their own order; after an id that is not among them there is nothing.
+    pub fn in_order<T>(self, items: &[(String, T)], show: impl Fn(&T) -> Value) -> Value {
+        let found = self.after.as_ref().map(|after| items.iter().position(|(id, _)| id == after));
+        let start = found.map_or(0, |found| found.map_or(items.len(), |at| at + 1));
+        self.from(start, items, show)
+    }
+
+    fn from<T>(&self, start: usize, items: &[(String, T)], show: impl Fn(&T) -> Value) -> Value {
         let rest = &items[start..];
         let page = &rest[..self.limit.min(rest.len())];
         serde_json::json!({

@@ -10,16 +10,20 @@ use serde_json::{Value, json};
 
 use super::Asked;
 use super::problem::Problem;
-use super::show::{Now, parks_of_group};
+use super::show::{Now, add, parks_of_group};
+use super::shown;
+use crate::config::Kind;
 use crate::gateway::Gateway;
 use crate::pool::health::Group;
+use crate::registry::View;
 
 /// A group of the current settings.
 struct Found {
     backend: String,
     name: String,
     keys: Vec<String>,
-    state: Arc<Group>,
+    /// Without keys there is none.
+    state: Option<Arc<Group>>,
 }
 
 /// All groups, by id.
@@ -29,12 +33,19 @@ pub fn list(asked: Asked<'_>) -> Result<Value, Problem> {
     query.done()?;
     body.done()?;
     let now = Now::read(gateway.clock);
-    Ok(page.of(groups(gateway), |found| shown(found, now)))
+    let view = gateway.registry.view();
+    Ok(page.of(groups(gateway), |found| live_group(&view, found, now)))
 }
 
 /// One group.
 pub fn get(asked: Asked<'_>) -> Result<Value, Problem> {
     change(asked, |_| ())
+}
+
+/// One group by its full id.
+pub fn one(gateway: &Gateway, id: &str) -> Option<Value> {
+    let (_, found) = groups(gateway).into_iter().find(|(full, _)| full == id)?;
+    Some(live_group(&gateway.registry.view(), &found, Now::read(gateway.clock)))
 }
 
 /// Lifts every park that its keys share.
@@ -66,9 +77,11 @@ fn change(asked: Asked<'_>, act: impl FnOnce(&Group)) -> Result<Value, Problem> 
         )));
     }
     let found = fitting.pop().ok_or_else(|| Problem::unknown("group", id))?;
-    act(&found.state);
+    if let Some(state) = &found.state {
+        act(state);
+    }
     gateway.pool.changed();
-    Ok(shown(&found, Now::read(gateway.clock)))
+    Ok(live_group(&gateway.registry.view(), &found, Now::read(gateway.clock)))
 }
 
 fn groups(gateway: &Gateway) -> Vec<(String, Found)> {
@@ -79,19 +92,34 @@ fn groups(gateway: &Gateway) -> Vec<(String, Found)> {
             backend: backend.clone(),
             name: name.clone(),
             keys: Vec::new(),
-            state: seat.group.clone(),
+            state: Some(seat.group.clone()),
         });
         found.keys.push(seat.id.name.clone());
+    }
+    for id in shown::ids(gateway, &gateway.registry.view(), Kind::Group) {
+        let Some((backend, name)) =
+            id.split_once(':').map(|(backend, name)| (backend.to_owned(), name.to_owned()))
+        else {
+            continue;
+        };
+        groups.entry(id).or_insert(Found { backend, name, keys: Vec::new(), state: None });
     }
     groups.into_iter().collect()
 }
 
-fn shown(found: &Found, now: Now) -> Value {
-    json!({
-        "id": format!("{}:{}", found.backend, found.name),
+fn live_group(view: &View, found: &Found, now: Now) -> Value {
+    let id = format!("{}:{}", found.backend, found.name);
+    let implied = view.entry(Kind::Group, &id).is_none() && found.keys.contains(&found.name);
+    let options = shown::options(view, Kind::Group, &id).filter(|_| !implied).unwrap_or_default();
+    let mut live = Value::Object(options);
+    let more = json!({
+        "id": id,
         "name": found.name,
         "backend": found.backend,
         "keys": found.keys,
-        "parks": parks_of_group(&found.state, now),
-    })
+        "parks": found.state.as_ref().map_or_else(Vec::new, |state| parks_of_group(state, now)),
+    });
+    add(&mut live, more.as_object().cloned().unwrap_or_default());
+    add(&mut live, shown::origin(view, Kind::Group, &id));
+    live
 }

@@ -1,5 +1,6 @@
 //! `/admin/v1/keys`: every key with its state; an operator's park, un-park, enable and disable.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
@@ -9,12 +10,15 @@ use serde_json::{Value, json};
 
 use super::Asked;
 use super::problem::Problem;
-use super::show::{Now, millis, parks_of_key};
+use super::show::{Now, add, millis, parks_of_key};
+use super::shown;
+use crate::config::Kind;
 use crate::gateway::Gateway;
 use crate::pool::Upstream;
 use crate::pool::health::Hold;
 use crate::pool::park::Notice;
 use crate::pool::table::Seat;
+use crate::registry::View;
 
 /// A leap year, the longest park.
 const LONGEST_PARK_S: f64 = 31_622_400.0;
@@ -26,14 +30,34 @@ pub fn list(asked: Asked<'_>) -> Result<Value, Problem> {
     query.done()?;
     body.done()?;
     let now = Now::read(gateway.clock);
+    let view = gateway.registry.view();
     let table = gateway.pool.table();
-    let keys = table.seats().map(|(upstream, seat)| (seat.id.name.clone(), (upstream.clone(), seat.clone())));
-    Ok(page.of(keys.collect(), |(upstream, seat)| shown(upstream, seat, now)))
+    let live: BTreeMap<&str, (&Arc<Upstream>, &Arc<Seat>)> =
+        table.seats().map(|(upstream, seat)| (seat.id.name.as_str(), (upstream, seat))).collect();
+    let ids = shown::ids(gateway, &view, Kind::Key).into_iter().map(|id| (id.clone(), id)).collect();
+    Ok(page.of(ids, |id| match live.get(id.as_str()) {
+        Some((upstream, seat)) => live_key(gateway, &view, upstream, seat, now),
+        None => left_out(gateway, &view, id),
+    }))
 }
 
 /// One key.
 pub fn get(asked: Asked<'_>) -> Result<Value, Problem> {
-    change(asked, |_, _| Ok(()))
+    asked.query.done()?;
+    asked.body.done()?;
+    one(asked.gateway, asked.id).ok_or_else(|| Problem::unknown("key", asked.id))
+}
+
+/// One key, in force or not.
+pub fn one(gateway: &Gateway, id: &str) -> Option<Value> {
+    let view = gateway.registry.view();
+    let table = gateway.pool.table();
+    let now = Now::read(gateway.clock);
+    let found = table.seats().find(|(_, seat)| seat.id.name == id);
+    match found {
+        Some((upstream, seat)) => Some(live_key(gateway, &view, upstream, seat, now)),
+        None => view.entry(Kind::Key, id).map(|_| left_out(gateway, &view, id)),
+    }
 }
 
 /// Keeps a key from being used for a time.
@@ -65,6 +89,15 @@ pub fn unpark(asked: Asked<'_>) -> Result<Value, Problem> {
 pub fn enable(asked: Asked<'_>) -> Result<Value, Problem> {
     change(asked, |_, seat| {
         seat.health.disabled.store(false, Relaxed);
+        seat.health.draining.store(false, Relaxed);
+        Ok(())
+    })
+}
+
+/// Gives a key no new calls, and lets those it has finish.
+pub fn drain(asked: Asked<'_>) -> Result<Value, Problem> {
+    change(asked, |_, seat| {
+        seat.health.draining.store(true, Relaxed);
         Ok(())
     })
 }
@@ -90,21 +123,56 @@ fn change(
         table.seats().find(|(_, seat)| seat.id.name == id).ok_or_else(|| Problem::unknown("key", id))?;
     act(gateway, seat)?;
     gateway.pool.changed();
-    Ok(shown(upstream, seat, Now::read(gateway.clock)))
+    let view = gateway.registry.view();
+    Ok(live_key(gateway, &view, upstream, seat, Now::read(gateway.clock)))
 }
 
-fn shown(upstream: &Arc<Upstream>, seat: &Arc<Seat>, now: Now) -> Value {
+fn live_key(gateway: &Gateway, view: &View, upstream: &Arc<Upstream>, seat: &Arc<Seat>, now: Now) -> Value {
+    let id = &seat.id.name;
     let (state, remaining) = seat.state(now.moment);
-    json!({
-        "id": seat.id.name,
-        "name": seat.id.name,
+    let in_flight = seat.health.in_flight.load(Relaxed);
+    let draining = seat.health.draining.load(Relaxed);
+    let state = match (seat.health.is_enabled(), draining, in_flight) {
+        (true, true, 0) => "drained",
+        (true, true, _) => "draining",
+        (false, ..) | (true, false, _) => state,
+    };
+    let mut shown = json!({
+        "id": id,
+        "name": id,
         "backend": upstream.settings.name,
         "group": seat.group_name,
         "weight": seat.weight,
         "enabled": seat.health.is_enabled(),
-        "in_flight": seat.health.in_flight.load(Relaxed),
+        "draining": draining,
+        "in_flight": in_flight,
+        "retiring_in_flight": gateway.pool.retiring(&seat.id),
         "state": state,
         "remaining_ms": millis(remaining),
         "parks": parks_of_key(seat, now),
-    })
+        "secret": shown::presented(gateway, id),
+    });
+    add(&mut shown, shown::origin(view, Kind::Key, id));
+    shown
+}
+
+/// A stored key that is not in the pool, and why.
+fn left_out(gateway: &Gateway, view: &View, id: &str) -> Value {
+    let mut shown = shown::resource(gateway, view, Kind::Key, id).unwrap_or_default();
+    let shut = view.entry(Kind::Key, id).is_some_and(|entry| entry.sealed_shut.is_some());
+    let group = shown["limit_group"].as_str().unwrap_or(id).to_owned();
+    let more = json!({
+        "group": group,
+        "enabled": false,
+        "draining": false,
+        "in_flight": 0,
+        "retiring_in_flight": 0,
+        "state": if shut { "undecryptable" } else { "left_out" },
+        "remaining_ms": 0,
+        "parks": [],
+    });
+    let weight = shown["weight"].as_f64().unwrap_or(1.0);
+    shown["weight"] = json!(weight);
+    add(&mut shown, more.as_object().cloned().unwrap_or_default());
+    shown
 }

@@ -4,17 +4,29 @@
 //! errors `application/problem+json`; nothing here ever shows a secret.
 
 mod access;
+mod acts;
+mod audit;
 mod backends;
+mod events;
 mod fields;
 mod groups;
 mod keys;
+mod openapi;
+mod parts;
 mod problem;
 mod reload;
+mod repeat;
+mod resources;
 mod show;
+mod shown;
 mod status;
+mod table;
+mod transfer;
+mod trial;
 pub mod usage;
+mod views;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use actix_web::http::header;
@@ -22,16 +34,20 @@ use actix_web::web::{Data, Payload};
 use actix_web::{HttpRequest, HttpResponse};
 use futures_util::StreamExt as _;
 use serde_json::Value;
+use sha2::{Digest as _, Sha256};
 
-use crate::config::checked::AdminRole;
+use super::client::Links;
 use crate::gateway::Gateway;
 
 use access::{Access, Operator};
 use fields::Fields;
 use problem::Problem;
+use table::{Act, Route};
 
-/// Largest body of an admin request, bytes: every write is a few fields.
+/// Largest body of an admin request, bytes: every write is a few fields,
 const MAX_BODY_BYTES: usize = 64 << 10;
+/// but for a list of keys.
+const MAX_IMPORT_BYTES: usize = 4 << 20;
 
 /// What the admin plane serves with.
 pub struct Plane {
@@ -60,64 +76,73 @@ impl Plane {
 }
 
 /// One request of an operator that may make it.
+#[derive(Clone)]
 struct Asked<'a> {
-    gateway: &'a Gateway,
+    gateway: &'a Arc<Gateway>,
+    /// This worker's connections upstream.
+    links: &'a Links,
     operator: &'a Operator,
+    source: Option<IpAddr>,
+    route: &'static Route,
     /// What stood for `{}` in the route.
     id: &'a str,
     /// The query.
     query: Fields,
     /// The body.
     body: Fields,
+    /// Only say what would be.
+    dry: bool,
+    /// The `If-Match` header.
+    if_match: Option<String>,
+    /// The `Idempotency-Key` header.
+    idempotency: Option<String>,
+    /// The `Last-Event-ID` header, where it is a number.
+    last_event: Option<u64>,
+    /// What was asked, for a repeat.
+    digest: [u8; 32],
 }
 
-/// What a route does; reloading alone waits.
-enum Act {
-    Now(fn(Asked<'_>) -> Result<Value, Problem>),
-    Reload,
+/// What an operator gets.
+enum Answer {
+    /// A JSON document.
+    Json { status: u16, body: Value, etag: Option<String>, location: Option<String>, replayed: bool },
+    /// Anything else.
+    Whole(HttpResponse),
 }
 
-/// One line of the table.
-struct Route {
-    method: &'static str,
-    /// Segments after `/admin/v1`; `{}` stands for any one.
-    path: &'static str,
-    /// The least role.
-    role: AdminRole,
-    act: Act,
-}
+impl Answer {
+    fn new(status: u16, body: Value) -> Self {
+        Self::Json { status, body, etag: None, location: None, replayed: false }
+    }
 
-const fn get(path: &'static str, act: fn(Asked<'_>) -> Result<Value, Problem>) -> Route {
-    Route { method: "GET", path, role: AdminRole::Viewer, act: Act::Now(act) }
+    fn response(self) -> HttpResponse {
+        let (status, body, etag, location, replayed) = match self {
+            Self::Whole(response) => return response,
+            Self::Json { status, body, etag, location, replayed } => (status, body, etag, location, replayed),
+        };
+        let mut response = HttpResponse::build(super::respond::status(status));
+        if let Some(etag) = etag {
+            response.insert_header((header::ETAG, etag));
+        }
+        if let Some(location) = location {
+            response.insert_header((header::LOCATION, location));
+        }
+        if replayed {
+            response.insert_header(("idempotent-replayed", "true"));
+        }
+        shown(&mut response).content_type("application/json").body(body.to_string())
+    }
 }
-
-const fn operate(path: &'static str, act: fn(Asked<'_>) -> Result<Value, Problem>) -> Route {
-    Route { method: "POST", path, role: AdminRole::Operator, act: Act::Now(act) }
-}
-
-/// Everything there is.
-const ROUTES: [Route; 15] = [
-    get("/status", status::get),
-    get("/keys", keys::list),
-    get("/keys/{}", keys::get),
-    operate("/keys/{}/park", keys::park),
-    operate("/keys/{}/unpark", keys::unpark),
-    operate("/keys/{}/enable", keys::enable),
-    operate("/keys/{}/disable", keys::disable),
-    get("/groups", groups::list),
-    get("/groups/{}", groups::get),
-    operate("/groups/{}/unpark", groups::unpark),
-    get("/backends", backends::list),
-    get("/backends/{}", backends::get),
-    operate("/backends/{}/breaker", backends::breaker),
-    get("/reload", status::last_reload),
-    Route { method: "POST", path: "/reload", role: AdminRole::Admin, act: Act::Reload },
-];
 
 /// Answers every request under `/admin`.
-pub async fn answer(plane: Data<Plane>, request: HttpRequest, payload: Payload) -> HttpResponse {
-    match act(&plane, &request, payload).await {
-        Ok(value) => shown(&mut HttpResponse::Ok()).content_type("application/json").body(value.to_string()),
+pub async fn answer(
+    plane: Data<Plane>,
+    links: Data<Links>,
+    request: HttpRequest,
+    payload: Payload,
+) -> HttpResponse {
+    match act(&plane, &links, &request, payload).await {
+        Ok(answer) => answer.response(),
         Err(problem) => problem.response(),
     }
 }
@@ -139,29 +164,64 @@ fn shown(response: &mut actix_web::HttpResponseBuilder) -> &mut actix_web::HttpR
         .insert_header((header::CACHE_CONTROL, "no-store"))
 }
 
-async fn act(plane: &Plane, request: &HttpRequest, payload: Payload) -> Result<Value, Problem> {
+async fn act(
+    plane: &Plane,
+    links: &Links,
+    request: &HttpRequest,
+    payload: Payload,
+) -> Result<Answer, Problem> {
     let operator = plane.operator(request)?;
     let path = fields::decoded(request.path());
     let (route, id) = matched(request.method().as_str(), path.strip_prefix("/admin/v1").unwrap_or(""))?;
     if operator.role < route.role {
         return Err(Problem::forbidden(operator.role, route.role));
     }
-    let query = Fields::of_query(request.query_string())?;
-    let body = body(payload).await?;
+    let mut query = Fields::of_query(request.query_string())?;
+    let largest = if route.path == "/keys/import" { MAX_IMPORT_BYTES } else { MAX_BODY_BYTES };
+    let bytes = body(payload, largest).await?;
+    let asked = Asked {
+        gateway: &plane.gateway,
+        links,
+        operator: &operator,
+        source: request.peer_addr().map(|address| address.ip()),
+        route,
+        id,
+        dry: if route.can_be_dry() { query.switch("dry_run")?.unwrap_or(false) } else { false },
+        query,
+        body: Fields::of_body(&bytes)?,
+        if_match: text_header(request, "if-match")?,
+        idempotency: text_header(request, "idempotency-key")?,
+        last_event: text_header(request, "last-event-id")?.and_then(|text| text.parse().ok()),
+        digest: digest(request, &bytes),
+    };
     match route.act {
-        Act::Now(act) => act(Asked { gateway: &plane.gateway, operator: &operator, id, query, body }),
-        Act::Reload => {
-            query.done()?;
-            body.done()?;
-            tracing::info!(operator = operator.name, "an operator asks for a reload");
-            reload::reload(&plane.gateway).await
-        }
+        Act::Now(act) => act(asked).map(|body| Answer::new(200, body)),
+        Act::Operate { action, act, show } => acts::operate(asked, action, act, show).await,
+        Act::Later(act) => act(asked).await,
     }
+}
+
+/// What was asked: the same digest means the same request.
+fn digest(request: &HttpRequest, body: &[u8]) -> [u8; 32] {
+    let mut hash = Sha256::new();
+    for part in [request.method().as_str(), request.path(), request.query_string()] {
+        hash.update(part.as_bytes());
+        hash.update([0]);
+    }
+    hash.update(body);
+    hash.finalize().into()
+}
+
+fn text_header(request: &HttpRequest, name: &'static str) -> Result<Option<String>, Problem> {
+    let Some(value) = request.headers().get(name) else { return Ok(None) };
+    let text = value.to_str().ok().filter(|text| !text.is_empty() && text.len() <= 200);
+    text.map(|text| Some(text.to_owned()))
+        .ok_or_else(|| Problem::field(name, "expected 1 to 200 visible ASCII characters"))
 }
 
 fn matched<'a>(method: &str, path: &'a str) -> Result<(&'static Route, &'a str), Problem> {
     let mut allowed = Vec::new();
-    for route in &ROUTES {
+    for route in table::routes() {
         let Some(id) = fits(route.path, path) else { continue };
         if route.method == method || (method == "HEAD" && route.method == "GET") {
             return Ok((route, id));
@@ -185,29 +245,21 @@ fn fits<'a>(pattern: &str, path: &'a str) -> Option<&'a str> {
     }
 }
 
-async fn body(mut payload: Payload) -> Result<Fields, Problem> {
+async fn body(mut payload: Payload, largest: usize) -> Result<Vec<u8>, Problem> {
     let mut body = Vec::new();
     while let Some(chunk) = payload.next().await {
         let chunk = chunk.map_err(|_| Problem::bad_request("the body could not be read"))?;
-        if body.len() + chunk.len() > MAX_BODY_BYTES {
-            return Err(Problem::too_large(MAX_BODY_BYTES));
+        if body.len() + chunk.len() > largest {
+            return Err(Problem::too_large(largest));
         }
         body.extend_from_slice(&chunk);
     }
-    Fields::of_body(&body)
+    Ok(body)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn reading_needs_no_more_than_a_viewer_and_every_write_more() {
-        for route in &ROUTES {
-            let least = if route.method == "GET" { AdminRole::Viewer } else { AdminRole::Operator };
-            assert!(route.role >= least && (route.method != "GET" || route.role == least), "{}", route.path);
-        }
-    }
 
     #[test]
     fn a_path_is_matched_segment_by_segment() {
@@ -216,7 +268,7 @@ mod tests {
         assert_eq!(fits("/keys/{}", "/keys/a/b"), None);
         assert!(matched("GET", "/keys/a").is_ok() && matched("HEAD", "/status").is_ok());
         for (method, path) in
-            [("GET", "/keys/a/park"), ("DELETE", "/status"), ("PATCH", "/keys/a"), ("GET", "/nothing")]
+            [("GET", "/keys/a/park"), ("DELETE", "/status"), ("PUT", "/keys/a"), ("GET", "/nothing")]
         {
             assert!(matched(method, path).is_err(), "{method} {path}");
         }

@@ -6,8 +6,10 @@ use actix_web::HttpResponse;
 use actix_web::http::header::{self, HeaderName};
 use serde_json::json;
 
+use crate::config::Kind;
 use crate::config::checked::AdminRole;
 use crate::failure::whole_seconds;
+use crate::registry::Refusal;
 
 /// What an operator is told.
 #[derive(Debug)]
@@ -74,6 +76,7 @@ impl Problem {
 
     /// 405.
     pub fn method_not_allowed(mut allowed: Vec<&str>) -> Self {
+        allowed.sort_unstable();
         allowed.dedup();
         let allowed = allowed.join(", ");
         let detail = format!("Use {allowed}.");
@@ -109,6 +112,41 @@ impl Problem {
         problem
     }
 
+    /// 412: it has another revision than the request says.
+    pub fn changed() -> Self {
+        let detail = "The resource has another revision than If-Match names: read it again.";
+        Self::new(412, "precondition-failed", "The resource was changed meanwhile", detail)
+    }
+
+    /// 409: there is nothing to seal a secret with.
+    pub fn no_master_key() -> Self {
+        let detail = "No master key is configured, so no secret can be stored; see store.master_key.";
+        Self::new(409, "no-master-key", "There is no master key", detail)
+    }
+
+    /// 409: files are changed where they are.
+    pub fn of_the_files(kind: Kind, id: &str) -> Self {
+        let detail = format!(
+            "The {} `{}` comes from the configuration's files, which are changed there.",
+            kind.name(),
+            id.escape_debug()
+        );
+        Self::new(409, "of-the-files", "The resource comes from the configuration's files", detail)
+    }
+
+    /// 409: an idempotency key was used for something else.
+    pub fn another_request() -> Self {
+        let detail = "The Idempotency-Key was used for another request.";
+        Self::new(409, "idempotency-conflict", "The idempotency key is taken", detail)
+    }
+
+    /// 503: the store does not take it.
+    pub fn unavailable(detail: impl Into<String>) -> Self {
+        let mut problem = Self::new(503, "store-unavailable", "The store is not available", detail);
+        problem.0.header = Some((header::RETRY_AFTER, "1".to_owned()));
+        problem
+    }
+
     /// The answer.
     pub fn response(self) -> HttpResponse {
         let told = *self.0;
@@ -126,5 +164,30 @@ impl Problem {
             response.insert_header(header);
         }
         super::shown(&mut response).content_type("application/problem+json").body(body.to_string())
+    }
+}
+
+impl std::fmt::Display for Problem {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match &self.0.field {
+            Some(field) => write!(f, "{field}: {}", self.0.detail),
+            None => f.write_str(&self.0.detail),
+        }
+    }
+}
+
+impl From<Refusal> for Problem {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::Wrong { field: Some(field), text } => Self::field(&field, text),
+            Refusal::Wrong { field: None, text } => Self::bad_request(text),
+            Refusal::Unknown(kind, id) => Self::unknown(kind.name(), &id),
+            Refusal::Conflict(text) => Self::conflict(text),
+            Refusal::OfTheFiles(kind, id) => Self::of_the_files(kind, &id),
+            Refusal::Changed => Self::changed(),
+            Refusal::NoMasterKey => Self::no_master_key(),
+            Refusal::Repeated => Self::conflict("Another request with this Idempotency-Key is under way."),
+            Refusal::Unavailable(text) => Self::unavailable(text),
+        }
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::clock::{Clock, Moment};
 use crate::pool::health::Group;
@@ -31,9 +31,21 @@ impl Now {
         } else {
             self.wall.checked_sub(self.moment.since(moment))?
         };
-        let millis = wall.duration_since(SystemTime::UNIX_EPOCH).ok()?.as_millis();
-        let date = jiff::Timestamp::from_millisecond(i64::try_from(millis).ok()?).ok()?;
-        Some(format!("{date:.3}"))
+        date(wall)
+    }
+}
+
+/// A time as RFC 3339 in UTC, to the millisecond.
+pub fn date(wall: SystemTime) -> Option<String> {
+    let millis = wall.duration_since(SystemTime::UNIX_EPOCH).ok()?.as_millis();
+    let date = jiff::Timestamp::from_millisecond(i64::try_from(millis).ok()?).ok()?;
+    Some(format!("{date:.3}"))
+}
+
+/// Adds fields to a JSON object.
+pub fn add(shown: &mut Value, fields: Map<String, Value>) {
+    if let Some(table) = shown.as_object_mut() {
+        table.extend(fields);
     }
 }
 

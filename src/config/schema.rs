@@ -1,0 +1,127 @@
+//! The shapes of what the admin API takes, as JSON Schema: those of the files, so that both have the same options.
+
+use serde_json::{Map, Value, json};
+use utoipa::openapi::{RefOr, schema::Schema};
+use utoipa::{PartialSchema as _, ToSchema};
+
+use super::overlay::Kind;
+use super::raw;
+
+/// Options that belong to files: lists with resources of their own, paths on this machine, digests.
+const OF_FILES: [&str; 6] = ["keys", "limit_groups", "ca_file", "key_sha256", "token_sha256", "position"];
+/// As `findings::name` has it.
+const NAME: &str = "^[A-Za-z0-9._:@-]{1,64}$";
+
+/// The schemas that the resources' own refer to, by name.
+#[must_use]
+pub fn components() -> Map<String, Value> {
+    let mut all: Vec<(String, RefOr<Schema>)> = Vec::new();
+    raw::Backend::schemas(&mut all);
+    raw::LimitGroup::schemas(&mut all);
+    raw::Key::schemas(&mut all);
+    raw::Route::schemas(&mut all);
+    raw::Tenant::schemas(&mut all);
+    raw::AdminToken::schemas(&mut all);
+    let wanted =
+        all.into_iter().filter(|(name, _)| !matches!(name.as_str(), "Key" | "LimitGroup" | "Reference"));
+    wanted.map(|(name, schema)| (name, plain(serde_json::to_value(schema).unwrap_or_default()))).collect()
+}
+
+/// What one kind takes at creation; `for_patch` without its identity, every option also null.
+#[must_use]
+pub fn of(kind: Kind, for_patch: bool) -> Value {
+    let schema = match kind {
+        Kind::Backend => serde_json::to_value(raw::Backend::schema()),
+        Kind::Group => serde_json::to_value(raw::LimitGroup::schema()),
+        Kind::Key => serde_json::to_value(raw::Key::schema()),
+        Kind::Route => serde_json::to_value(raw::Route::schema()),
+        Kind::Tenant => serde_json::to_value(raw::Tenant::schema()),
+        Kind::Token => serde_json::to_value(raw::AdminToken::schema()),
+    };
+    let mut schema = plain(schema.unwrap_or_default());
+    let mut properties = match schema["properties"].take() {
+        Value::Object(properties) => properties,
+        _ => Map::new(),
+    };
+    properties.retain(|name, _| !OF_FILES.contains(&name.as_str()));
+    for (name, property) in extra(kind) {
+        properties.insert(name.to_owned(), property);
+    }
+    let required: &[&str] = match kind {
+        Kind::Backend => &["name", "provider"],
+        Kind::Group | Kind::Key => &["name", "backend"],
+        Kind::Route => &["model", "targets"],
+        Kind::Tenant | Kind::Token => &["name"],
+    };
+    if for_patch {
+        for name in ["name", "backend", "provider"] {
+            properties.remove(name);
+        }
+        for property in properties.values_mut() {
+            *property = json!({ "oneOf": [{ "type": "null" }, property.take()] });
+        }
+        if kind == Kind::Tenant {
+            properties.remove("key");
+        } else if kind == Kind::Token {
+            properties.remove("token");
+        }
+        return json!({ "type": "object", "properties": properties, "additionalProperties": false, "minProperties": 1 });
+    }
+    json!({ "type": "object", "properties": properties, "required": required, "additionalProperties": false })
+}
+
+/// What the admin API takes besides, or more narrowly.
+fn extra(kind: Kind) -> Vec<(&'static str, Value)> {
+    let name = json!({ "type": "string", "pattern": NAME });
+    let line = json!({ "type": "string", "minLength": 1, "maxLength": 65536, "writeOnly": true });
+    let share = json!({ "type": "number", "exclusiveMinimum": 0, "maximum": 1e9 });
+    match kind {
+        Kind::Backend => vec![("name", name)],
+        Kind::Group => vec![("name", name.clone()), ("backend", name)],
+        Kind::Key => {
+            let mut all = vec![
+                ("name", name.clone()),
+                ("backend", name.clone()),
+                ("limit_group", name.clone()),
+                ("group", name),
+                ("weight", share),
+                ("enabled", json!({ "type": "boolean" })),
+                ("service_account", json!({ "type": ["string", "object"], "writeOnly": true })),
+            ];
+            let secrets = ["secret", "bearer_token", "access_key_id", "secret_access_key", "session_token"];
+            all.extend(secrets.map(|field| (field, line.clone())));
+            all
+        }
+        Kind::Route => vec![(
+            "position",
+            json!({ "type": "integer", "format": "int64", "minimum": 0, "maximum": 1_000_000 }),
+        )],
+        Kind::Tenant => vec![("name", name), ("key", line), ("weight", share)],
+        Kind::Token => vec![("name", name), ("token", line)],
+    }
+}
+
+/// Without "or null" at options: what is not wanted is left out.
+fn plain(mut schema: Value) -> Value {
+    if let Some(properties) = schema.get_mut("properties").and_then(Value::as_object_mut) {
+        for property in properties.values_mut() {
+            if let Some(Value::Array(kinds)) = property.get_mut("type") {
+                kinds.retain(|kind| kind != "null");
+                if let [one] = kinds.as_slice() {
+                    property["type"] = one.clone();
+                }
+            }
+            let choices = property.get("oneOf").and_then(Value::as_array);
+            let real =
+                choices.and_then(|choices| choices.iter().find(|choice| choice["type"] != "null")).cloned();
+            if let Some(real) = real {
+                *property = real;
+            }
+        }
+    }
+    if let Some(table) = schema.as_object_mut() {
+        table.remove("description");
+        table.remove("required");
+    }
+    schema
+}

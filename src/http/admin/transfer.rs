@@ -1,0 +1,184 @@
+//! Many at once: keys imported each by itself, everything exported without secrets, every secret sealed anew.
+
+use std::collections::BTreeMap;
+
+use futures_util::future::{FutureExt as _, LocalBoxFuture};
+use headgate_providers::Secret;
+use serde_json::{Map, Value, json};
+
+use super::parts::{Parts, without_nulls};
+use super::problem::Problem;
+use super::shown::in_files;
+use super::{Answer, Asked};
+use crate::config::Kind;
+use crate::registry::{self, Draft, Intent, Refusal, View};
+use crate::store::NewAudit;
+use crate::vault;
+
+/// Keys in one request.
+const MOST: usize = 1000;
+
+/// Makes keys, each by itself: what is there already is left as it is, what is wrong is told.
+pub fn import(asked: Asked<'_>) -> LocalBoxFuture<'_, Result<Answer, Problem>> {
+    async move {
+        let Asked { gateway, operator, source, mut body, query, dry, .. } = asked;
+        query.done()?;
+        let Some(Value::Array(keys)) = body.take("keys") else {
+            return Err(Problem::field("keys", "expected a list of keys"));
+        };
+        body.done()?;
+        if keys.is_empty() || keys.len() > MOST {
+            return Err(Problem::field("keys", format!("expected 1 to {MOST} keys")));
+        }
+        let (mut results, mut wanted) = (Vec::with_capacity(keys.len()), BTreeMap::new());
+        for key in keys {
+            let name = key["name"].as_str().unwrap_or_default().to_owned();
+            let status = match key {
+                Value::Object(fields) => sort(&name, fields, &mut wanted),
+                _ => Err("is not an object".to_owned()),
+            };
+            results.push((name, status.err().map(|detail| ("invalid", detail))));
+        }
+        let drafted_keys = wanted.clone();
+        let drafted = move |view: &View| {
+            let mut draft = Draft { action: "import", lenient: true, ..Draft::default() };
+            for (id, parts) in drafted_keys {
+                if standing(view, &id, &parts).is_some() {
+                    continue;
+                }
+                if parts.enabled == Some(false) {
+                    draft.off.push(id.clone());
+                }
+                let (secrets, body) = (parts.given(), Value::Object(without_nulls(parts.body)));
+                draft.intents.push(Intent::Put { kind: Kind::Key, id, position: 0, body, secrets });
+            }
+            Ok(draft)
+        };
+        let before = gateway.registry.view();
+        let made = registry::change(gateway.clone(), operator.actor(source), dry, drafted).await?;
+        let results: Vec<Value> = results
+            .into_iter()
+            .map(|(name, known)| {
+                let wrong = || {
+                    let left = made.left_out.iter().find(|out| out.id == name)?;
+                    let at = left.field.as_ref().map_or_else(String::new, |field| format!("{field}: "));
+                    Some(("invalid", format!("{at}{}", left.text)))
+                };
+                let there = || wanted.get(&name).and_then(|parts| standing(&before, &name, parts));
+                let (status, detail) =
+                    known.or_else(there).or_else(wrong).unwrap_or(("created", String::new()));
+                json!({ "name": name, "status": status, "detail": Some(detail).filter(|text| !text.is_empty()) })
+            })
+            .collect();
+        Ok(Answer::new(200, json!({ "results": results })))
+    }
+    .boxed_local()
+}
+
+/// Takes one key apart, unless something is wrong with it.
+fn sort(name: &str, fields: Map<String, Value>, wanted: &mut BTreeMap<String, Parts>) -> Result<(), String> {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"._-:@".contains(&byte);
+    if name.is_empty() || name.len() > 64 || !name.bytes().all(allowed) {
+        return Err("name: is not a name, expected 1 to 64 letters, digits and . _ - : @".to_owned());
+    }
+    if wanted.contains_key(name) {
+        return Err("name: is there twice".to_owned());
+    }
+    let parts = Parts::of(Kind::Key, fields).map_err(|problem| problem.to_string())?;
+    wanted.insert(name.to_owned(), parts);
+    Ok(())
+}
+
+/// What is to be said of a key that is there already.
+fn standing(view: &View, id: &str, parts: &Parts) -> Option<(&'static str, String)> {
+    if in_files(view, Kind::Key, id) {
+        return Some(("conflict", "the configuration's files have a key of this name".to_owned()));
+    }
+    let entry = view.entry(Kind::Key, id)?;
+    let prints = |secrets: BTreeMap<String, Secret>| -> BTreeMap<String, String> {
+        secrets.iter().map(|(name, secret)| (name.clone(), vault::fingerprint(secret))).collect()
+    };
+    let known =
+        entry.resource.sealed.iter().map(|field| (field.field.clone(), field.fingerprint.clone())).collect();
+    if prints(parts.given()) == known {
+        return Some(("unchanged", String::new()));
+    }
+    Some(("conflict", "a key of this name has another secret".to_owned()))
+}
+
+/// Everything as the tree of a configuration file; in place of each secret of the store stands what to fill in.
+pub fn export(asked: Asked<'_>) -> LocalBoxFuture<'_, Result<Answer, Problem>> {
+    async move {
+        asked.query.done()?;
+        asked.body.done()?;
+        let view = asked.gateway.registry.view();
+        let mut tree = (*view.document).clone();
+        fill_in(&mut tree);
+        Ok(Answer::new(200, tree))
+    }
+    .boxed_local()
+}
+
+/// Drops what is not set, and puts a variable of a telling name in place of every stored secret.
+fn fill_in(value: &mut Value) {
+    match value {
+        Value::Object(table) => {
+            table.retain(|_, value| !value.is_null());
+            table.values_mut().for_each(fill_in);
+            table.retain(|_, value| value.as_object().is_none_or(|table| !table.is_empty()));
+        }
+        Value::Array(items) => items.iter_mut().for_each(fill_in),
+        Value::String(text) => {
+            if let Some(name) = text.strip_prefix("stored:") {
+                let name =
+                    name.chars().map(|symbol| if symbol.is_ascii_alphanumeric() { symbol } else { '_' });
+                *text = format!("env:HEADGATE_{}", name.collect::<String>().to_ascii_uppercase());
+            }
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
+    }
+}
+
+/// Seals every secret with the newest master key.
+pub fn reseal(asked: Asked<'_>) -> LocalBoxFuture<'_, Result<Answer, Problem>> {
+    async move {
+        let Asked { gateway, operator, source, query, body, .. } = asked;
+        query.done()?;
+        body.done()?;
+        let actor = operator.actor(source);
+        let resealed = registry::reseal(gateway).await?;
+        let view = gateway.registry.view();
+        let shut = view.entries.values().filter(|entry| entry.sealed_shut.is_some()).count();
+        let entry = NewAudit {
+            actor: actor.name,
+            role: actor.role.to_owned(),
+            source: actor.source,
+            action: "reseal".to_owned(),
+            kind: "store".to_owned(),
+            id: String::new(),
+            before: None,
+            after: Some(json!({ "resealed": resealed })),
+        };
+        registry::note(gateway, entry).await.map_err(|refusal: Refusal| Problem::from(refusal))?;
+        Ok(Answer::new(200, json!({ "resealed": resealed, "undecryptable": shut })))
+    }
+    .boxed_local()
+}
+
+/// The ids of stored keys that cannot be opened.
+pub fn undecryptable(view: &View) -> Vec<String> {
+    let shut = view.entries.values().filter(|entry| entry.sealed_shut.is_some());
+    shut.map(|entry| format!("{}/{}", entry.resource.kind().name(), entry.resource.id)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_export_names_variables_where_secrets_were() {
+        let mut tree = json!({ "keys": [{ "name": "a-1", "secret": "stored:key/a-1/secret", "weight": null }], "park": {} });
+        fill_in(&mut tree);
+        assert_eq!(tree, json!({ "keys": [{ "name": "a-1", "secret": "env:HEADGATE_KEY_A_1_SECRET" }] }));
+    }
+}

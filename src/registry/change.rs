@@ -1,0 +1,368 @@
+//! One change at a time: drafted on what is known, composed, judged, stored, then in force. A dry run stops before it is stored.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+
+use headgate_providers::Secret;
+use serde_json::Value;
+
+use super::entry::{Entry, stored};
+use super::{View, load_in_turn};
+use crate::config::checked::Settings;
+use crate::config::{self, Kind, LeftOut};
+use crate::events::{Changed, What};
+use crate::gateway::Gateway;
+use crate::pool::health::Health;
+use crate::store::{
+    Change, NewAnswer, NewAudit, Resealed, Resource, SealedField, Store, StoreError, StoredSwitch,
+    SwitchState, Write,
+};
+use crate::vault::Vault;
+
+/// Sealed anew within one transaction.
+const RESEAL_BATCH: usize = 100;
+
+/// Who changes something.
+#[derive(Clone, Debug)]
+pub struct Actor {
+    /// The token's name.
+    pub name: String,
+    /// Its role's name.
+    pub role: &'static str,
+    /// The address it comes from.
+    pub source: Option<String>,
+}
+
+/// One resource as it shall be.
+#[derive(Clone, Debug)]
+pub enum Intent {
+    /// New, or in place of one of the same kind and id.
+    Put {
+        /// What.
+        kind: Kind,
+        /// Which.
+        id: String,
+        /// Order among its kind.
+        position: i64,
+        /// The object without secrets.
+        body: Value,
+        /// Secrets by option; those that stay as they are included.
+        secrets: BTreeMap<String, Secret>,
+    },
+    /// Gone.
+    Delete {
+        /// What.
+        kind: Kind,
+        /// Which.
+        id: String,
+    },
+}
+
+impl Intent {
+    fn target(&self) -> (Kind, String) {
+        match self {
+            Self::Put { kind, id, .. } | Self::Delete { kind, id } => (*kind, id.clone()),
+        }
+    }
+}
+
+/// What an operator wants.
+#[derive(Clone, Debug, Default)]
+pub struct Draft {
+    /// What was done, as `create` or `rotate`.
+    pub action: &'static str,
+    /// All or nothing, but for `lenient`.
+    pub intents: Vec<Intent>,
+    /// The answer to keep for a repeat.
+    pub answer: Option<NewAnswer>,
+    /// Leave out of the change what does not fit, and tell it, instead of refusing all.
+    pub lenient: bool,
+    /// Keys that begin switched off.
+    pub off: Vec<String>,
+}
+
+/// What became of a draft.
+#[derive(Clone, Default)]
+pub struct Made {
+    /// The view with the change in it.
+    pub view: Arc<View>,
+    /// What a lenient draft left out.
+    pub left_out: Vec<LeftOut>,
+}
+
+/// Why nothing was changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// A value does not fit, at this field where it is one.
+    Wrong {
+        /// The field, as the request has it.
+        field: Option<String>,
+        /// What is wrong.
+        text: String,
+    },
+    /// No such resource.
+    Unknown(Kind, String),
+    /// It does not fit what is there.
+    Conflict(String),
+    /// It is of the files.
+    OfTheFiles(Kind, String),
+    /// It has another revision.
+    Changed,
+    /// There is no master key to seal a secret with.
+    NoMasterKey,
+    /// The idempotency key is in use by another request of this moment.
+    Repeated,
+    /// The store does not take it.
+    Unavailable(String),
+}
+
+impl From<StoreError> for Refusal {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Unavailable { .. } | StoreError::NewerSchema { .. } | StoreError::Damaged { .. } => {
+                Self::Unavailable(error.to_string())
+            }
+            StoreError::Conflict { .. } | StoreError::Missing { .. } => Self::Changed,
+            StoreError::Exists { .. } => Self::Conflict(error.to_string()),
+            StoreError::Answered => Self::Repeated,
+        }
+    }
+}
+
+/// Makes the change that `draft` wants of what is known in its turn; with `dry` only says what would be.
+///
+/// It runs to its end even where the operator hangs up, so that what is stored is in force too.
+///
+/// # Errors
+/// A [`Refusal`], and nothing has changed.
+pub async fn change(
+    gateway: Arc<Gateway>,
+    actor: Actor,
+    dry: bool,
+    draft: impl FnOnce(&View) -> Result<Draft, Refusal> + Send + 'static,
+) -> Result<Made, Refusal> {
+    let running = tokio::spawn(async move {
+        let _turn = gateway.reloads.turn().await;
+        let store =
+            gateway.registry.store().ok_or_else(|| Refusal::Unavailable("there is no store".to_owned()))?;
+        if gateway.registry.doubtful.load(Relaxed) || gateway.auth.is_unsure() {
+            load_in_turn(&gateway).await?;
+        }
+        let view = gateway.registry.view();
+        let draft = draft(&view)?;
+        make(&gateway, &store, &actor, dry, draft).await
+    });
+    running.await.unwrap_or_else(|error| Err(Refusal::Unavailable(error.to_string())))
+}
+
+async fn make(
+    gateway: &Gateway,
+    store: &Store,
+    actor: &Actor,
+    dry: bool,
+    mut draft: Draft,
+) -> Result<Made, Refusal> {
+    let old = gateway.registry.view();
+    let vault = Vault::of(&gateway.settings().store);
+    let mut view = (*old).clone();
+    for intent in &draft.intents {
+        put(&mut view, intent, vault.as_ref(), gateway)?;
+    }
+    let targets: BTreeSet<(Kind, String)> = draft.intents.iter().map(Intent::target).collect();
+    let (mut view, settings) = compose(gateway, view).await?;
+    let mut left_out: Vec<LeftOut> = Vec::new();
+    for (target, out) in &view.left_out {
+        if targets.contains(target) {
+            left_out.push(out.clone());
+        } else if !old.left_out.contains_key(target) {
+            let (kind, id) = (out.kind.name(), &out.id);
+            return Err(Refusal::Conflict(format!("the {kind} `{id}` needs it: {}", out.text)));
+        }
+    }
+    left_out.extend(private(&settings, &targets).await);
+    if let (Some(out), false) = (left_out.first(), draft.lenient) {
+        return Err(Refusal::Wrong { field: out.field.clone(), text: out.text.clone() });
+    }
+    for out in &left_out {
+        let target = (out.kind, out.id.clone());
+        match old.entries.get(&target) {
+            Some(entry) => view.entries.insert(target.clone(), entry.clone()),
+            None => view.entries.remove(&target),
+        };
+        view.left_out.remove(&target);
+        draft.intents.retain(|intent| intent.target() != target);
+    }
+    if let Some(problem) = crate::reload::judge(gateway.reloads.started(), &settings) {
+        return Err(Refusal::Conflict(problem));
+    }
+    let view = Arc::new(view);
+    if dry || draft.intents.is_empty() {
+        return Ok(Made { view, left_out });
+    }
+    let change = record(&old, &view, actor, &draft, gateway);
+    if let Err(error) = store.change(change).await {
+        // A write that was given up on may be done all the same.
+        gateway.registry.doubtful.store(matches!(error, StoreError::Unavailable { .. }), Relaxed);
+        return Err(error.into());
+    }
+    gateway.pool.switch_off_by_name(&draft.off);
+    gateway.registry.view.store(view.clone());
+    crate::reload::put_in_force(gateway, settings);
+    for intent in &draft.intents {
+        let (kind, id) = intent.target();
+        let action = format!("{}.{}", kind.name(), draft.action);
+        tracing::info!(operator = actor.name, action, id, "changed through the admin API");
+        let changed = Changed { action, kind: kind.name(), id, by: actor.name.clone() };
+        gateway.pool.events().tell(gateway.clock.now(), What::Change(changed));
+    }
+    Ok(Made { view, left_out })
+}
+
+/// Puts one intent into the view, its secrets sealed.
+fn put(view: &mut View, intent: &Intent, vault: Option<&Vault>, gateway: &Gateway) -> Result<(), Refusal> {
+    let target = intent.target();
+    let old = view.entries.get(&target).cloned();
+    let Intent::Put { kind, id, position, body, secrets } = intent else {
+        view.entries.remove(&target);
+        return Ok(());
+    };
+    let now = gateway.clock.wall();
+    let row = old.as_ref().map_or_else(|| uuid::Uuid::now_v7().to_string(), |old| old.resource.row.clone());
+    let mut sealed = Vec::with_capacity(secrets.len());
+    for (field, secret) in secrets {
+        let vault = vault.ok_or(Refusal::NoMasterKey)?;
+        sealed.push(SealedField::new(vault, &row, field, secret));
+    }
+    let resource = Resource {
+        kind: stored(*kind),
+        id: id.clone(),
+        row,
+        position: *position,
+        body: body.clone(),
+        sealed,
+        revision: old.as_ref().map_or(1, |old| old.resource.revision + 1),
+        created_at: old.as_ref().map_or(now, |old| old.resource.created_at),
+        updated_at: now,
+    };
+    let entry = Entry { resource, secrets: secrets.clone(), sealed_shut: None };
+    view.entries.insert(target, Arc::new(entry));
+    Ok(())
+}
+
+async fn compose(gateway: &Gateway, view: View) -> Result<(View, Settings), Refusal> {
+    let nothing = || {
+        Refusal::Conflict("This process was not started from a configuration it could read again.".to_owned())
+    };
+    let base = gateway.registry.base(gateway).ok_or_else(nothing)?;
+    let environment = gateway.reloads.source().ok_or_else(nothing)?.environment.clone();
+    let composing = tokio::task::spawn_blocking(move || {
+        let composed = config::compose(&base, &environment, &view.overlay())?;
+        Ok((view.with(base, &composed), composed.settings))
+    });
+    match composing.await {
+        Ok(composed) => composed.map_err(|error: config::ConfigError| Refusal::Conflict(error.to_string())),
+        Err(error) => Err(Refusal::Unavailable(error.to_string())),
+    }
+}
+
+/// Backends of the change whose names lead inside, as they resolve now.
+async fn private(settings: &Settings, targets: &BTreeSet<(Kind, String)>) -> Vec<LeftOut> {
+    let mut found = Vec::new();
+    for backend in settings.backends.iter().filter(|backend| backend.guarded) {
+        let target = (Kind::Backend, backend.name.clone());
+        let (host, port) = (&backend.base_url.host, backend.base_url.port);
+        if targets.contains(&target) && crate::dial::leads_inside(host, port).await == Some(true) {
+            let text = "resolves to a private or special address, expected a public one \
+                        (server.allow_private_upstreams allows it)";
+            let (kind, id) = target;
+            found.push(LeftOut { kind, id, field: Some("base_url".to_owned()), text: text.to_owned() });
+        }
+    }
+    found
+}
+
+fn record(old: &View, new: &View, actor: &Actor, draft: &Draft, gateway: &Gateway) -> Change {
+    let mut writes = Vec::with_capacity(draft.intents.len());
+    let mut audit = Vec::with_capacity(draft.intents.len());
+    for intent in &draft.intents {
+        let target = intent.target();
+        let (before, after) = (old.entries.get(&target), new.entries.get(&target));
+        let (kind, id) = target;
+        match (before, after) {
+            (None, Some(after)) => writes.push(Write::Create(after.resource.clone())),
+            (Some(before), Some(after)) => writes
+                .push(Write::Update { resource: after.resource.clone(), expected: before.resource.revision }),
+            (Some(before), None) => writes.push(Write::Delete {
+                kind: stored(kind),
+                id: id.clone(),
+                expected: before.resource.revision,
+            }),
+            (None, None) => {}
+        }
+        audit.push(NewAudit {
+            actor: actor.name.clone(),
+            role: actor.role.to_owned(),
+            source: actor.source.clone(),
+            action: format!("{}.{}", kind.name(), draft.action),
+            kind: kind.name().to_owned(),
+            id,
+            before: before.map(|entry| entry.shown()),
+            after: after.map(|entry| entry.shown()),
+        });
+    }
+    Change { writes, audit, answer: draft.answer.clone(), at: gateway.clock.wall() }
+}
+
+/// Writes down what an operator did to live state, and the switches of all keys, where there is a store.
+///
+/// # Errors
+/// The store does not take it: what was done is in force in this process, but not written down.
+pub async fn note(gateway: &Gateway, entry: NewAudit) -> Result<(), Refusal> {
+    tracing::info!(operator = entry.actor, action = entry.action, id = entry.id, "an operator acts");
+    let Some(store) = gateway.registry.store() else { return Ok(()) };
+    let table = gateway.pool.table();
+    let switched = |health: &Health| match (health.is_enabled(), health.draining.load(Relaxed)) {
+        (false, _) => Some(SwitchState::Disabled),
+        (true, true) => Some(SwitchState::Draining),
+        (true, false) => None,
+    };
+    let switches = table.seats().filter_map(|(_, seat)| {
+        let state = switched(&seat.health)?;
+        Some(StoredSwitch { key: seat.id.name.clone(), state })
+    });
+    store.save_switches(&switches.collect::<Vec<_>>()).await?;
+    let change = Change { writes: Vec::new(), audit: vec![entry], answer: None, at: gateway.clock.wall() };
+    Ok(store.change(change).await?)
+}
+
+/// Seals every secret that an earlier master key sealed with the newest, and tells how many.
+///
+/// # Errors
+/// [`Refusal::NoMasterKey`], or the store does not take it; what is done until then stays done.
+pub async fn reseal(gateway: &Gateway) -> Result<u64, Refusal> {
+    let _turn = gateway.reloads.turn().await;
+    let store =
+        gateway.registry.store().ok_or_else(|| Refusal::Unavailable("there is no store".to_owned()))?;
+    let vault = Vault::of(&gateway.settings().store).ok_or(Refusal::NoMasterKey)?;
+    let view = gateway.registry.view();
+    let mut old = Vec::new();
+    for entry in view.entries.values() {
+        let Resource { row, sealed, .. } = &entry.resource;
+        for SealedField { field, sealed, .. } in
+            sealed.iter().filter(|field| !vault.is_current(&field.sealed))
+        {
+            if let Some(secret) = entry.secrets.get(field) {
+                let (row, field, old_text) = (row.clone(), field.clone(), sealed.clone());
+                let new = vault.seal(&row, &field, secret);
+                old.push(Resealed { row, field, old: old_text, new });
+            }
+        }
+    }
+    let mut written = 0;
+    for batch in old.chunks(RESEAL_BATCH) {
+        written += store.reseal(batch.to_vec()).await?;
+    }
+    load_in_turn(gateway).await?;
+    Ok(written)
+}

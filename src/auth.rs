@@ -19,6 +19,8 @@ type KeyDigest = [u8; 32];
 #[derive(Debug)]
 struct Directory {
     required: bool,
+    /// Keys are never asked for.
+    open: bool,
     tenants: HashMap<KeyDigest, Arc<Tenant>>,
 }
 
@@ -80,7 +82,8 @@ impl Auth {
     pub fn caller(&self, api_key: Option<&[u8]>, authorization: Option<&[u8]>) -> Result<Caller, Refused> {
         let directory = self.directory.load();
         if directory.tenants.is_empty() && !directory.required {
-            return Ok(Caller::Anonymous);
+            let unsure = !directory.open && self.unsure.load(Relaxed);
+            return if unsure { Err(Refused::Unsure) } else { Ok(Caller::Anonymous) };
         }
         let presented = api_key.or_else(|| authorization.and_then(bearer));
         let tenant = presented.and_then(|secret| {
@@ -101,7 +104,7 @@ impl Auth {
 fn directory(settings: &Settings) -> Directory {
     let required = settings.auth.tenants == TenantAuth::Required && !settings.tenants.is_empty();
     let tenants = settings.tenants.iter().map(|tenant| (tenant.digest, tenant.clone())).collect();
-    Directory { required, tenants }
+    Directory { required, open: settings.auth.tenants == TenantAuth::Open, tenants }
 }
 
 /// The token of a `Bearer` header; the scheme's case does not matter (RFC 9110, 11.1).

@@ -33,6 +33,7 @@ use headgate::config::{self, Environment};
 use headgate::gateway::Gateway;
 use headgate::reload::Source;
 use headgate::simulator::{RunningSimulator, Simulator, SimulatorConfig};
+use headgate::serve::ServeError;
 use headgate::{demo, serve, telemetry};
 
 /// `EX_CONFIG` of sysexits.
@@ -191,7 +192,10 @@ fn run_serve(arguments: &Serve) -> ExitCode {
     };
     let environment = match &simulator {
         None => environment,
-        Some((_, running)) => environment.with_upstream(&running.url(), &simulated_keys()),
+        Some((_, running)) => {
+            let environment = environment.with_upstream(&running.url(), &simulated_keys());
+            if arguments.files.is_empty() { environment.with_store_in_memory() } else { environment }
+        }
     };
     let (source, settings) = match Source::load(arguments.files.clone(), environment) {
         Ok(loaded) => loaded,
@@ -207,13 +211,17 @@ fn run_serve(arguments: &Serve) -> ExitCode {
     };
     gateway.reloads.set_source(source);
     let simulated = simulator.is_some();
-    let code = in_system(serve::serve(gateway, move |data, _| {
+    let served = headgate::http::block_on(serve::serve(gateway, move |data, _| {
         if simulated {
             say(&try_this(data));
         }
     }));
     drop(simulator);
-    code
+    match served {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error @ ServeError::Exposed) => refuse_configuration(&error),
+        Err(ServeError::Io(error)) => fail(&error),
+    }
 }
 
 /// The simulated upstream on a runtime of its own, so that it takes nothing from the gateway's workers.

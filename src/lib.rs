@@ -24,6 +24,7 @@ pub mod events;
 pub mod failure;
 pub mod gateway;
 pub mod http;
+pub mod keeping;
 pub mod memory;
 pub mod metrics;
 pub mod mint;

@@ -9,6 +9,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::gateway::Gateway;
 use crate::http;
+use crate::keeping::{Keeping, LAST_WRITES};
 use crate::memory::give_back_after_rushes;
 use crate::reload::{Trigger, reload};
 use crate::watch::Watch;
@@ -16,10 +17,21 @@ use crate::watch::Watch;
 /// How long before the end of the drain callers are told; half of a drain that is shorter than two of it.
 const GOODBYE_BEFORE_END: Duration = Duration::from_secs(1);
 /// How long after the drain the process may take to stop its servers and flush; then it ends whatever hangs. Two seconds
-/// each for the admin plane and for telemetry, one for workers, which look at their connections once a second.
-const EXIT_MARGIN: Duration = Duration::from_secs(5);
+/// for the admin plane, one for workers, which look at their connections once a second, one for telemetry, and the last writes.
+const EXIT_MARGIN: Duration = LAST_WRITES.saturating_add(Duration::from_secs(4));
 /// How long the last word may take, should the log itself be what hangs.
 const LAST_WORD: Duration = Duration::from_millis(500);
+
+/// Why a process does not serve, or not to a clean end.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// A listener that cannot be bound, a server that fails, or a drain that a second signal cut short.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    /// Neither the files nor the store hold a tenant, and the data plane is on the network.
+    #[error("server.listen: is on the network but there are no tenants, neither in the files nor in the store")]
+    Exposed,
+}
 
 /// Serves until a signal ends it. `ready` is called with the two addresses once both listeners are bound.
 ///
@@ -29,14 +41,19 @@ const LAST_WORD: Duration = Duration::from_millis(500);
 /// changes of the configuration's files reload.
 ///
 /// # Errors
-/// A listener that cannot be bound, a server that fails, or a drain that a second signal cut short.
+/// As [`ServeError`] says.
 pub async fn serve(
     gateway: Arc<Gateway>,
     ready: impl FnOnce(std::net::SocketAddr, std::net::SocketAddr),
-) -> io::Result<()> {
+) -> Result<(), ServeError> {
     let mut end =
         Signals { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? };
     let hangup = signal(SignalKind::hangup())?;
+    let keeping = Keeping::begin(&gateway).await;
+    if gateway.settings().exposed && !gateway.auth.is_unsure() {
+        keeping.end().await;
+        return Err(ServeError::Exposed);
+    }
     let servers = http::bind(&gateway)?;
     tracing::info!(data = %servers.data_address, admin = %servers.admin_address, "listening");
     ready(servers.data_address, servers.admin_address);
@@ -79,8 +96,9 @@ pub async fn serve(
         stopped = drained => stopped,
         _ = end.next() => Err(io::Error::other("a second signal cut the drain short")),
     };
+    keeping.end().await;
     tracing::info!(clean = stopped.is_ok(), "stopped");
-    stopped
+    Ok(stopped?)
 }
 
 /// Reloads at every SIGHUP and every change of a file, for as long as it is polled.

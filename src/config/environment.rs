@@ -35,6 +35,13 @@ impl Environment {
         own.chain(upstream).collect()
     }
 
+    /// The same with a store that ends with the process, unless another is named.
+    #[must_use]
+    pub fn with_store_in_memory(mut self) -> Self {
+        self.0.entry("HEADGATE__STORE__URL".to_owned()).or_insert_with(|| "sqlite::memory:".to_owned());
+        self
+    }
+
     /// All variables whose name begins with `prefix`: name, rest of the name, value; in order.
     pub fn with_prefix<'a>(&'a self, prefix: &'a str) -> impl Iterator<Item = (&'a str, &'a str, &'a str)> {
         self.0.iter().filter_map(move |(name, value)| {

@@ -14,7 +14,7 @@ use crate::pool::table::{Seat, Upstream};
 use crate::pool::{Pool, Table};
 
 /// Every state of [`Seat::state`].
-const STATES: [&str; 4] = ["ready", "parked", "probing", "disabled"];
+const STATES: [&str; 6] = ["ready", "parked", "probing", "disabled", "draining", "drained"];
 
 /// What is read from the pool.
 pub struct PoolGauges {
@@ -41,7 +41,7 @@ impl PoolGauges {
             state: gauges(
                 registry,
                 "key_state",
-                "1 for the state a key is in, 0 for the others: ready, parked, probing, disabled.",
+                "1 for the state a key is in, 0 for the others: ready, parked, probing, disabled, draining, drained.",
                 &["backend", "key", "state"],
             )?,
             parked_until: registered(
@@ -113,8 +113,9 @@ impl Seat {
     /// The key's state as a fixed name, with the time its longest park has left.
     #[must_use]
     pub fn state(&self, now: Moment) -> (&'static str, Duration) {
-        if !self.health.is_enabled() {
-            let state = match (self.health.draining.load(Relaxed), self.health.in_flight.load(Relaxed)) {
+        if !self.health.takes_calls() {
+            let draining = self.health.is_enabled() && self.health.draining.load(Relaxed);
+            let state = match (draining, self.health.in_flight.load(Relaxed)) {
                 (true, 0) => "drained",
                 (true, _) => "draining",
                 (false, _) => "disabled",

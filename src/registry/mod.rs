@@ -146,7 +146,8 @@ pub(crate) fn install(gateway: &Gateway, view: View) {
 /// # Errors
 /// The store cannot be read. Calling it again tries again.
 pub async fn start(gateway: &Gateway, store: Store) -> Result<(), StoreError> {
-    gateway.auth.set_unsure(true);
+    // A store that is not there yet holds no tenant.
+    gateway.auth.set_unsure(gateway.settings().store.may_exist());
     gateway.registry.store.store(Some(Arc::new(store)));
     load(gateway).await?;
     gateway.auth.set_unsure(false);
@@ -160,6 +161,11 @@ pub async fn start_at_last(gateway: &Gateway, store: Store) {
         tracing::error!(%error, "the store cannot be read; callers with unknown keys are told to try again");
         gateway.clock.sleep_until(gateway.clock.now() + pause).await;
         pause = (pause * 2).min(RETRY_MAX);
+    }
+    if gateway.settings().exposed {
+        // The start would have been refused, had the store been readable then.
+        gateway.auth.set_unsure(true);
+        tracing::error!("the data plane is on the network and the store holds no tenant: nothing is served");
     }
 }
 

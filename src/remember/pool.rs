@@ -93,8 +93,13 @@ fn sorted(mut named: Vec<(String, Arc<Park>)>) -> Vec<(String, Arc<Park>)> {
 
 /// The keys an operator switched.
 pub fn switches(table: &Table) -> BTreeSet<StoredSwitch> {
-    let off = table.seats().filter(|(_, seat)| !seat.health.is_enabled());
-    off.map(|(_, seat)| StoredSwitch { key: seat.id.name.clone(), state: SwitchState::Disabled }).collect()
+    let off = table.seats().filter(|(_, seat)| !seat.health.takes_calls());
+    off.map(|(_, seat)| {
+        let draining = seat.health.is_enabled() && seat.health.draining.load(Relaxed);
+        let state = if draining { SwitchState::Draining } else { SwitchState::Disabled };
+        StoredSwitch { key: seat.id.name.clone(), state }
+    })
+    .collect()
 }
 
 /// Parks again what `stored` says, unless it is parked for longer already. False where the settings do not name it.

@@ -66,7 +66,6 @@ async fn a_draining_key_is_told_drained_when_its_last_call_ends() {
     let running = world.begin(&Ask::stream()).await;
     let busy = if world.seat("k1").health.in_flight.load(Relaxed) == 1 { "k1" } else { "k2" };
     let health = world.seat(busy).health.clone();
-    health.disabled.store(true, Relaxed);
     health.draining.store(true, Relaxed);
     assert_eq!(world.seat(busy).state(world.gateway.clock.now()).0, "draining");
     for _ in 0..4 {

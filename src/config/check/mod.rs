@@ -51,7 +51,7 @@ pub fn settings(raw: &Raw, files: &[PathBuf], findings: &mut Findings<'_>) -> Se
     let stored = (0..routes.len()).filter(|at| findings.is_stored(&format!("routes[{at}]"))).count();
     routes.rotate_right(stored);
     let tenants = tenants::tenants(&raw.tenants, findings);
-    server::judge_listeners(&server, &auth, tenants.len(), findings);
+    let exposed = server::judge_listeners(&server, &auth, (tenants.len(), store.may_exist()), findings);
     Settings {
         server,
         auth,
@@ -70,6 +70,7 @@ pub fn settings(raw: &Raw, files: &[PathBuf], findings: &mut Findings<'_>) -> Se
         backends,
         routes,
         tenants,
+        exposed,
         warnings: Vec::new(),
         files: files.to_vec(),
         referenced: std::mem::take(&mut findings.files).into_iter().collect(),

@@ -50,8 +50,15 @@ fn address(path: &str, text: &str, findings: &mut Findings<'_>) -> SocketAddr {
     })
 }
 
-/// Each listener by itself: on the network it needs authentication, or the process does not start.
-pub fn judge_listeners(server: &Server, auth: &Auth, tenants: usize, findings: &mut Findings<'_>) {
+/// Each listener by itself: on the network it needs authentication, or the process does not start. True where that hangs on the
+/// tenants that an existing store may hold.
+pub fn judge_listeners(
+    server: &Server,
+    auth: &Auth,
+    (tenants, stored): (usize, bool),
+    findings: &mut Findings<'_>,
+) -> bool {
+    let mut exposed = false;
     if server.listen == server.admin_listen && server.listen.port() != 0 {
         findings.wrong("server.admin_listen", "is the address of server.listen, expected one of its own");
     }
@@ -65,6 +72,11 @@ pub fn judge_listeners(server: &Server, auth: &Auth, tenants: usize, findings: &
             let text = "there are no tenants: whoever reaches this loopback address spends the pool";
             findings.warn("server.listen", text);
         }
+        (TenantAuth::Required, 0, false) if stored => {
+            exposed = true;
+            let text = "is on the network and no tenant is configured: without one in the store nothing is served";
+            findings.warn("server.listen", text);
+        }
         (TenantAuth::Required, 0, false) => {
             let text = "is on the network but there are no tenants, expected a loopback address, or tenants with keys";
             findings.wrong("server.listen", text);
@@ -72,7 +84,7 @@ pub fn judge_listeners(server: &Server, auth: &Auth, tenants: usize, findings: &
         (TenantAuth::Required, _, _) => {}
     }
     if !auth.admin_tokens.is_empty() {
-        return;
+        return exposed;
     }
     if loopback(server.admin_listen) {
         findings.warn("auth.admin_tokens", "none is set: the admin API is off");
@@ -81,4 +93,5 @@ pub fn judge_listeners(server: &Server, auth: &Auth, tenants: usize, findings: &
                     auth.admin_tokens that resolves";
         findings.wrong("server.admin_listen", text);
     }
+    exposed
 }

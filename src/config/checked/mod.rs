@@ -89,6 +89,8 @@ pub struct Settings {
     pub routes: Vec<Arc<Route>>,
     /// The tenants; empty: the data plane is open where the listener's rule allows it.
     pub tenants: Vec<Arc<Tenant>>,
+    /// The data plane is on the network and no tenant is configured: only one that the store holds can make that right.
+    pub exposed: bool,
     /// Things an operator should know, each a sentence: insecure choices, parts not built yet, unset optional secrets.
     pub warnings: Vec<String>,
     /// The files this came from, for watching.

@@ -112,6 +112,19 @@ pub struct Store {
     pub durable_park: Duration,
 }
 
+impl Store {
+    /// Whether something may be stored there already: a file that is there, or that cannot be looked for.
+    #[must_use]
+    pub fn may_exist(&self) -> bool {
+        match self.url.expose().split_once(':') {
+            Some(("sqlite", rest)) if rest != ":memory:" => {
+                std::path::Path::new(rest.strip_prefix("//").unwrap_or(rest)).try_exists().unwrap_or(true)
+            }
+            Some(_) | None => false,
+        }
+    }
+}
+
 /// A key that seals stored secrets: wiped when dropped, never shown.
 #[derive(Clone)]
 pub struct MasterKey(Arc<Zeroizing<[u8; 32]>>);

@@ -132,11 +132,6 @@ fn live_key(gateway: &Gateway, view: &View, upstream: &Arc<Upstream>, seat: &Arc
     let (state, remaining) = seat.state(now.moment);
     let in_flight = seat.health.in_flight.load(Relaxed);
     let draining = seat.health.draining.load(Relaxed);
-    let state = match (seat.health.is_enabled(), draining, in_flight) {
-        (true, true, 0) => "drained",
-        (true, true, _) => "draining",
-        (false, ..) | (true, false, _) => state,
-    };
     let mut shown = json!({
         "id": id,
         "name": id,

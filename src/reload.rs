@@ -25,6 +25,8 @@ pub struct Source {
     pub environment: Environment,
     /// What they said when they were read at the start.
     pub base: Arc<config::Base>,
+    /// That as one tree, references in place of secrets.
+    pub document: Arc<serde_json::Value>,
     /// What the files held when they were read, so that a change before they are watched is seen too.
     pub held: Contents,
 }
@@ -37,9 +39,11 @@ impl Source {
     pub fn load(files: Vec<PathBuf>, environment: Environment) -> Result<(Self, Settings), ConfigError> {
         let mut held = contents(&files);
         let base = config::read(&files, &environment)?;
-        let settings = config::compose(&base, &environment, &config::Overlay::default())?.settings;
+        let composed = config::compose(&base, &environment, &config::Overlay::default())?;
+        let document = Arc::new(composed.document());
+        let settings = composed.settings;
         held.extend(contents(&settings.referenced));
-        Ok((Self { files, environment, base: Arc::new(base), held }, settings))
+        Ok((Self { files, environment, base: Arc::new(base), document, held }, settings))
     }
 }
 
@@ -169,7 +173,7 @@ pub async fn reload(gateway: &Gateway, trigger: Trigger) -> Option<Reload> {
     let source = reloads.source.get()?.clone();
     let _turn = reloads.turn.lock().await;
     // Reading a file may hang (a dead network mount), and this thread has signals to hear.
-    let view = gateway.registry.view();
+    let view = gateway.registry.view(gateway);
     let read = tokio::task::spawn_blocking(move || match emptied(&source.files) {
         Some(problem) => Err(problem.into()),
         None => {

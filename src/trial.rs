@@ -78,11 +78,14 @@ fn judge(trial: &mut Trial, head: &WireHead, body: &Bytes) {
         200..=299 | 400 | 404 | 413 | 429 | 529 => Some(true),
         _ => None,
     };
-    trial.model_reachable = trial.model.as_ref().and_then(|_| match head.status {
+    trial.model_reachable = match head.status {
         200..=299 | 429 | 529 => Some(true),
         400 | 404 => Some(false),
         _ => None,
-    });
+    };
+    if trial.model.is_none() {
+        trial.model_reachable = None;
+    }
     trial.detail = (!good).then(|| {
         let json: serde_json::Value = serde_json::from_slice(body).unwrap_or_default();
         let error = &json["error"];

@@ -41,7 +41,7 @@ pub fn of(kind: Kind, for_patch: bool) -> Value {
     let mut schema = plain(schema.unwrap_or_default());
     let mut properties = match schema["properties"].take() {
         Value::Object(properties) => properties,
-        _ => Map::new(),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => Map::new(),
     };
     properties.retain(|name, _| !OF_FILES.contains(&name.as_str()));
     for (name, property) in extra(kind) {

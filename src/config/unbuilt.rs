@@ -14,5 +14,4 @@ pub const PARTS: &[(&str, &str)] = &[
     ("ledger.kind=redis", "limits and parks are counted in memory only"),
     ("ledger.on_outage", "limits and parks are counted in memory only"),
     ("budget", "upstream budgets are not mirrored yet"),
-    ("server.allow_private_upstreams=true", "the admin API cannot point a backend anywhere yet"),
 ];

@@ -149,7 +149,7 @@ pub async fn change(
         if gateway.registry.doubtful.load(Relaxed) || gateway.auth.is_unsure() {
             load_in_turn(&gateway).await?;
         }
-        let view = gateway.registry.view();
+        let view = gateway.registry.view(&gateway);
         let draft = draft(&view)?;
         make(&gateway, &store, &actor, dry, draft).await
     });
@@ -163,7 +163,7 @@ async fn make(
     dry: bool,
     mut draft: Draft,
 ) -> Result<Made, Refusal> {
-    let old = gateway.registry.view();
+    let old = gateway.registry.view(gateway);
     let vault = Vault::of(&gateway.settings().store);
     let mut view = (*old).clone();
     for intent in &draft.intents {
@@ -209,6 +209,11 @@ async fn make(
     gateway.pool.switch_off_by_name(&draft.off);
     gateway.registry.view.store(view.clone());
     crate::reload::put_in_force(gateway, settings);
+    if !draft.off.is_empty()
+        && let Err(error) = save_switches(gateway, store).await
+    {
+        tracing::warn!(%error, "that new keys begin switched off could not be written down");
+    }
     for intent in &draft.intents {
         let (kind, id) = intent.target();
         let action = format!("{}.{}", kind.name(), draft.action);
@@ -321,6 +326,13 @@ fn record(old: &View, new: &View, actor: &Actor, draft: &Draft, gateway: &Gatewa
 pub async fn note(gateway: &Gateway, entry: NewAudit) -> Result<(), Refusal> {
     tracing::info!(operator = entry.actor, action = entry.action, id = entry.id, "an operator acts");
     let Some(store) = gateway.registry.store() else { return Ok(()) };
+    save_switches(gateway, &store).await?;
+    let change = Change { writes: Vec::new(), audit: vec![entry], answer: None, at: gateway.clock.wall() };
+    Ok(store.change(change).await?)
+}
+
+/// Keeps which keys are off or drained.
+async fn save_switches(gateway: &Gateway, store: &Store) -> Result<(), StoreError> {
     let table = gateway.pool.table();
     let switched = |health: &Health| match (health.is_enabled(), health.draining.load(Relaxed)) {
         (false, _) => Some(SwitchState::Disabled),
@@ -331,9 +343,7 @@ pub async fn note(gateway: &Gateway, entry: NewAudit) -> Result<(), Refusal> {
         let state = switched(&seat.health)?;
         Some(StoredSwitch { key: seat.id.name.clone(), state })
     });
-    store.save_switches(&switches.collect::<Vec<_>>()).await?;
-    let change = Change { writes: Vec::new(), audit: vec![entry], answer: None, at: gateway.clock.wall() };
-    Ok(store.change(change).await?)
+    store.save_switches(&switches.collect::<Vec<_>>()).await
 }
 
 /// Seals every secret that an earlier master key sealed with the newest, and tells how many.
@@ -345,7 +355,7 @@ pub async fn reseal(gateway: &Gateway) -> Result<u64, Refusal> {
     let store =
         gateway.registry.store().ok_or_else(|| Refusal::Unavailable("there is no store".to_owned()))?;
     let vault = Vault::of(&gateway.settings().store).ok_or(Refusal::NoMasterKey)?;
-    let view = gateway.registry.view();
+    let view = gateway.registry.view(gateway);
     let mut old = Vec::new();
     for entry in view.entries.values() {
         let Resource { row, sealed, .. } = &entry.resource;

@@ -94,10 +94,16 @@ impl View {
 }
 
 impl Registry {
-    /// What is known now.
+    /// What is known now; before anything was stored or reloaded, what the files said at the start.
     #[must_use]
-    pub fn view(&self) -> Arc<View> {
-        self.view.load_full()
+    pub fn view(&self, gateway: &Gateway) -> Arc<View> {
+        let known = self.view.load_full();
+        let (None, Some(source)) = (&known.base, gateway.reloads.source()) else { return known };
+        let (base, document) = (source.base.clone(), source.document.clone());
+        let begun = Arc::new(View { document, base: Some(base), ..View::default() });
+        // Who was faster knows more.
+        let before = self.view.compare_and_swap(&known, begun.clone());
+        if Arc::ptr_eq(&before, &known) { begun } else { self.view.load_full() }
     }
 
     /// The store, where there is one.
@@ -107,8 +113,7 @@ impl Registry {
     }
 
     fn base(&self, gateway: &Gateway) -> Option<Arc<Base>> {
-        let known = self.view.load().base.clone();
-        known.or_else(|| gateway.reloads.source().map(|source| source.base.clone()))
+        self.view(gateway).base.clone()
     }
 }
 
@@ -183,7 +188,7 @@ async fn load_in_turn(gateway: &Gateway) -> Result<(), StoreError> {
         let entry = Entry::open(resource, vault.as_ref());
         ((entry.resource.kind(), entry.resource.id.clone()), Arc::new(entry))
     });
-    let view = View { entries: entries.collect(), ..(*gateway.registry.view()).clone() };
+    let view = View { entries: entries.collect(), ..(*gateway.registry.view(gateway)).clone() };
     let (Some(base), Some(source)) = (gateway.registry.base(gateway), gateway.reloads.source()) else {
         return Ok(());
     };

@@ -23,11 +23,9 @@ fn misfit(document: &Value, schema: &Value, value: &Value) -> Option<String> {
             return Some(format!("{value} fits none of {choices:?}"));
         }
     }
-    let kinds: Vec<&str> = match &schema["type"] {
-        Value::String(kind) => vec![kind],
-        Value::Array(kinds) => kinds.iter().filter_map(Value::as_str).collect(),
-        _ => Vec::new(),
-    };
+    let kinds =
+        schema["type"].as_array().map_or_else(|| std::slice::from_ref(&schema["type"]), Vec::as_slice);
+    let kinds: Vec<&str> = kinds.iter().filter_map(Value::as_str).collect();
     let is = |kind: &str| match kind {
         "null" => value.is_null(),
         "string" => value.is_string(),

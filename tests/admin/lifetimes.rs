@@ -1,5 +1,7 @@
 //! What outlives a request, a process and a master key.
 
+use headgate::registry;
+use headgate::store::{Store, StoreAddress};
 use serde_json::{Value, json};
 
 use crate::plane::{ADMIN, MASTER, Plane, storing, tokens};
@@ -46,9 +48,8 @@ async fn a_restart_keeps_everything_and_another_master_key_opens_nothing_but_sto
 async fn a_rotated_master_key_opens_with_the_old_one_until_all_is_sealed_anew() {
     let plane = Plane::start(&[], &with(Some(MASTER))).await;
     plane.expect(201, "POST", "/keys", key("k", "org-a-1")).await;
-    let both = with(Some(OTHER)).replace(" }\n", &format!(", previous_master_keys: ['value:{MASTER}'] }}\n"));
-    let both = both.replacen(", previous_master_keys", ", previous_master_keys", 1);
-    let both = format!("{}{}", tokens(), both.trim_start_matches(&tokens()));
+    let store = storing(Some(OTHER)).replace(" }", &format!(", previous_master_keys: ['value:{MASTER}'] }}"));
+    let both = format!("{}{store}", tokens());
     let plane = plane.again(&[], &both).await;
     assert_eq!(plane.ask().await, 200);
     assert_eq!(plane.expect(200, "POST", "/reseal", Value::Null).await["resealed"], 1);
@@ -157,6 +158,11 @@ async fn who_watches_hears_of_changes_and_can_come_back() {
     let text = &watching.wire.text;
     assert!(text.contains("content-type: text/event-stream") && text.contains("event: change"), "{text}");
     assert!(text.contains("\"action\":\"tenant.create\""), "{text}");
+    plane.expect(200, "POST", "/keys/org-a-1/disable", Value::Null).await;
+    let raw = request("GET", "/admin/v1/events?kind=key,park&after=0", &head[..1], "");
+    let mut keys = Exchange::begin(plane.admin, &raw).await.unwrap();
+    keys.read(|wire| wire.text.contains("\"state\":\"disabled\"")).await;
+    assert!(keys.wire.text.contains("\"by\":\"ada\""), "{:?}", keys.wire);
     assert_eq!(plane.admin("GET", "/events?kind=nothing", "").await.status(), 400);
 }
 
@@ -171,4 +177,23 @@ async fn a_test_asks_upstream_and_moves_nothing() {
     let model = plane.expect(200, "POST", "/keys/org-a-1/test", json!({ "model": "claude-sonnet-5" })).await;
     assert_eq!(model["model_reachable"], true, "{model}");
     plane.expect(404, "POST", "/keys/none/test", Value::Null).await;
+}
+
+#[tokio::test]
+async fn while_the_store_cannot_be_read_nobody_is_told_that_a_key_is_wrong() {
+    let file = "tenants: [ { name: f, key: 'value:key-of-the-files-0123456789' } ]\n";
+    let plane = Plane::start(&["org-a-1"], &format!("{}{file}", tokens())).await;
+    assert_eq!(plane.ask_as("unknown").await, 401);
+    // A folder where the file should be: it can be opened by nobody.
+    let url = format!("sqlite://{}", plane.folder.path().display());
+    let mut settings = (**plane.gateway.settings()).clone();
+    settings.store.url = headgate_providers::Secret::new(url);
+    let store = Store::prepare(&StoreAddress::of(&settings.store).unwrap()).unwrap();
+    assert!(registry::start(&plane.gateway, store).await.is_err());
+    assert_eq!(plane.ask_as("unknown").await, 503);
+    assert_eq!(plane.ask_as("key-of-the-files-0123456789").await, 200, "known without the store");
+    let refused = plane.expect(503, "POST", "/tenants", json!({ "name": "t" })).await;
+    assert!(refused["type"].as_str().unwrap().ends_with("store-unavailable"), "{refused}");
+    let backend = plane.expect(200, "GET", "/backends/a", Value::Null).await;
+    assert!(backend["base_url"].is_string(), "what the files say is shown without a store: {backend}");
 }

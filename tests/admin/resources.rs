@@ -3,7 +3,6 @@
 use serde_json::{Value, json};
 
 use crate::plane::{Plane, storing, tokens};
-use crate::wire::*;
 
 fn secret(name: &str) -> String {
     format!("sk-ant-api03-sim-{name}")

@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::problem::Problem;
 use super::table::Now;
 use super::{Answer, Asked, Fields};
-use crate::registry::{self, Refusal};
+use crate::registry;
 use crate::store::NewAudit;
 
 /// Acts, and writes to the audit trail how it was and became.
@@ -27,12 +27,13 @@ pub async fn operate(asked: Asked<'_>, action: &'static str, act: Now, show: Now
         before: Some(short(before)),
         after: Some(short(after.clone())),
     };
-    registry::note(gateway, entry).await.map_err(|refusal| match refusal {
-        Refusal::Unavailable(text) => Problem::unavailable(format!(
-            "It is in force in this process, but could not be written down: {text}"
-        )),
-        other => other.into(),
-    })?;
+    if let Err(refusal) = registry::note(gateway, entry).await {
+        let detail = format!(
+            "It is in force in this process, but could not be written down: {}",
+            Problem::from(refusal)
+        );
+        return Err(Problem::unavailable(detail));
+    }
     Ok(Answer::new(200, after))
 }
 

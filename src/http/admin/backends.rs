@@ -10,6 +10,7 @@ use super::problem::Problem;
 use super::show::{Now, add};
 use super::shown;
 use crate::config::Kind;
+use crate::events::{BreakerMoved, What};
 use crate::gateway::Gateway;
 use crate::pool::Upstream;
 use crate::pool::breaker::{Breaker, Force};
@@ -21,7 +22,7 @@ pub fn list(asked: Asked<'_>) -> Result<Value, Problem> {
     let page = query.page()?;
     query.done()?;
     body.done()?;
-    let ids = shown::ids(gateway, &gateway.registry.view(), Kind::Backend);
+    let ids = shown::ids(gateway, &gateway.registry.view(gateway), Kind::Backend);
     let ids = ids.into_iter().map(|id| (id.clone(), id)).collect();
     Ok(page.of(ids, |id| one(gateway, id).unwrap_or_default()))
 }
@@ -35,7 +36,7 @@ pub fn get(asked: Asked<'_>) -> Result<Value, Problem> {
 
 /// One backend, in force or not.
 pub fn one(gateway: &Gateway, id: &str) -> Option<Value> {
-    let view = gateway.registry.view();
+    let view = gateway.registry.view(gateway);
     let table = gateway.pool.table();
     let found = table.upstreams.iter().find(|upstream| upstream.settings.name == id);
     if let Some(upstream) = found {
@@ -50,25 +51,29 @@ pub fn one(gateway: &Gateway, id: &str) -> Option<Value> {
 
 /// Forces a breaker: that of the connections, or with `model` that of an upstream model.
 pub fn breaker(mut asked: Asked<'_>) -> Result<Value, Problem> {
-    let force = match asked.body.text("state")?.as_deref() {
-        Some("open") => Force::Open,
-        Some("closed") => Force::Closed,
-        Some("auto") => Force::Auto,
+    let (force, state) = match asked.body.text("state")?.as_deref() {
+        Some("open") => (Force::Open, "open"),
+        Some("closed") => (Force::Closed, "closed"),
+        Some("auto") => (Force::Auto, "auto"),
         Some(_) | None => return Err(Problem::field("state", "expected open, closed or auto")),
     };
     let model = asked.body.text("model")?;
+    let (gateway, by) = (asked.gateway, Some(asked.operator.name.clone()));
     change(asked, |upstream| {
-        match model {
+        match &model {
             None => upstream.state.connections.force(force),
             Some(model) => {
                 let models = upstream.state.models();
-                let known = models.iter().find(|(name, _)| *name == model);
+                let known = models.iter().find(|(name, _)| name == model);
                 known
                     .ok_or_else(|| Problem::field("model", "no request has asked for this model yet"))?
                     .1
                     .force(force);
             }
         }
+        let backend = upstream.settings.name.clone();
+        let moved = BreakerMoved { backend, model, state, cause: None, by };
+        gateway.pool.events().tell(gateway.clock.now(), What::Breaker(moved));
         Ok(())
     })
 }
@@ -82,7 +87,7 @@ fn change(asked: Asked<'_>, act: impl FnOnce(&Upstream) -> Result<(), Problem>) 
     let upstream = upstream.ok_or_else(|| Problem::unknown("backend", id))?;
     act(upstream)?;
     gateway.pool.changed();
-    Ok(live_backend(&gateway.registry.view(), upstream, Now::read(gateway.clock)))
+    Ok(live_backend(&gateway.registry.view(gateway), upstream, Now::read(gateway.clock)))
 }
 
 fn live_backend(view: &View, upstream: &Arc<Upstream>, now: Now) -> Value {

@@ -33,7 +33,7 @@ pub fn list(asked: Asked<'_>) -> Result<Value, Problem> {
     query.done()?;
     body.done()?;
     let now = Now::read(gateway.clock);
-    let view = gateway.registry.view();
+    let view = gateway.registry.view(gateway);
     Ok(page.of(groups(gateway), |found| live_group(&view, found, now)))
 }
 
@@ -45,7 +45,7 @@ pub fn get(asked: Asked<'_>) -> Result<Value, Problem> {
 /// One group by its full id.
 pub fn one(gateway: &Gateway, id: &str) -> Option<Value> {
     let (_, found) = groups(gateway).into_iter().find(|(full, _)| full == id)?;
-    Some(live_group(&gateway.registry.view(), &found, Now::read(gateway.clock)))
+    Some(live_group(&gateway.registry.view(gateway), &found, Now::read(gateway.clock)))
 }
 
 /// Lifts every park that its keys share.
@@ -81,7 +81,7 @@ fn change(asked: Asked<'_>, act: impl FnOnce(&Group)) -> Result<Value, Problem> 
         act(state);
     }
     gateway.pool.changed();
-    Ok(live_group(&gateway.registry.view(), &found, Now::read(gateway.clock)))
+    Ok(live_group(&gateway.registry.view(gateway), &found, Now::read(gateway.clock)))
 }
 
 fn groups(gateway: &Gateway) -> Vec<(String, Found)> {
@@ -96,7 +96,7 @@ fn groups(gateway: &Gateway) -> Vec<(String, Found)> {
         });
         found.keys.push(seat.id.name.clone());
     }
-    for id in shown::ids(gateway, &gateway.registry.view(), Kind::Group) {
+    for id in shown::ids(gateway, &gateway.registry.view(gateway), Kind::Group) {
         let Some((backend, name)) =
             id.split_once(':').map(|(backend, name)| (backend.to_owned(), name.to_owned()))
         else {

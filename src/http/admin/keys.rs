@@ -13,9 +13,10 @@ use super::problem::Problem;
 use super::show::{Now, add, millis, parks_of_key};
 use super::shown;
 use crate::config::Kind;
+use crate::events::{Parked, Place, Switched, Unparked, What};
 use crate::gateway::Gateway;
 use crate::pool::Upstream;
-use crate::pool::health::Hold;
+use crate::pool::health::{Health, Hold};
 use crate::pool::park::Notice;
 use crate::pool::table::Seat;
 use crate::registry::View;
@@ -30,7 +31,7 @@ pub fn list(asked: Asked<'_>) -> Result<Value, Problem> {
     query.done()?;
     body.done()?;
     let now = Now::read(gateway.clock);
-    let view = gateway.registry.view();
+    let view = gateway.registry.view(gateway);
     let table = gateway.pool.table();
     let live: BTreeMap<&str, (&Arc<Upstream>, &Arc<Seat>)> =
         table.seats().map(|(upstream, seat)| (seat.id.name.as_str(), (upstream, seat))).collect();
@@ -50,7 +51,7 @@ pub fn get(asked: Asked<'_>) -> Result<Value, Problem> {
 
 /// One key, in force or not.
 pub fn one(gateway: &Gateway, id: &str) -> Option<Value> {
-    let view = gateway.registry.view();
+    let view = gateway.registry.view(gateway);
     let table = gateway.pool.table();
     let now = Now::read(gateway.clock);
     let found = table.seats().find(|(_, seat)| seat.id.name == id);
@@ -65,9 +66,13 @@ pub fn park(mut asked: Asked<'_>) -> Result<Value, Problem> {
     let seconds = asked.body.positive("seconds", LONGEST_PARK_S)?;
     let reason = asked.body.text("reason")?;
     let by = asked.operator.name.clone();
-    change(asked, |gateway, seat| {
+    change(asked, |gateway, upstream, seat| {
         let since = gateway.clock.now();
-        let until = since + Duration::from_secs_f64(seconds);
+        let span = Duration::from_secs_f64(seconds);
+        let until = since + span;
+        let (place, told_by) = (place(upstream, seat), Some(by.clone()));
+        let parked = Parked { place, reason: "operator", for_ms: millis(span), by: told_by };
+        gateway.pool.events().tell(since, What::Park(parked));
         seat.health.set_hold(Some(Hold { until, by, reason }));
         let notice = Notice { reason: FaultKind::Hold, dimension: None, source: None, since, until };
         seat.health.park.hold(since, notice);
@@ -77,7 +82,10 @@ pub fn park(mut asked: Asked<'_>) -> Result<Value, Problem> {
 
 /// Lifts the parks of the key itself; those of its group stay, and the answer shows them.
 pub fn unpark(asked: Asked<'_>) -> Result<Value, Problem> {
-    change(asked, |_, seat| {
+    let by = asked.operator.name.clone();
+    change(asked, |gateway, upstream, seat| {
+        let unparked = Unparked { place: place(upstream, seat), by: Some(by) };
+        gateway.pool.events().tell(gateway.clock.now(), What::Unpark(unparked));
         seat.health.set_hold(None);
         seat.health.park.clear();
         seat.health.classes().iter().for_each(|(_, park)| park.clear());
@@ -87,33 +95,43 @@ pub fn unpark(asked: Asked<'_>) -> Result<Value, Problem> {
 
 /// Lets a key be used again.
 pub fn enable(asked: Asked<'_>) -> Result<Value, Problem> {
-    change(asked, |_, seat| {
-        seat.health.disabled.store(false, Relaxed);
-        seat.health.draining.store(false, Relaxed);
-        Ok(())
-    })
-}
-
-/// Gives a key no new calls, and lets those it has finish.
-pub fn drain(asked: Asked<'_>) -> Result<Value, Problem> {
-    change(asked, |_, seat| {
-        seat.health.draining.store(true, Relaxed);
-        Ok(())
+    switch(asked, "enabled", |health| {
+        health.disabled.store(false, Relaxed);
+        health.draining.store(false, Relaxed);
     })
 }
 
 /// Keeps a key from being used until it is enabled; what runs with it goes on.
 pub fn disable(asked: Asked<'_>) -> Result<Value, Problem> {
-    change(asked, |_, seat| {
-        seat.health.disabled.store(true, Relaxed);
+    switch(asked, "disabled", |health| health.disabled.store(true, Relaxed))
+}
+
+/// Gives a key no new calls, and lets those it has finish.
+pub fn drain(asked: Asked<'_>) -> Result<Value, Problem> {
+    switch(asked, "draining", |health| health.draining.store(true, Relaxed))
+}
+
+fn switch(asked: Asked<'_>, state: &'static str, act: impl FnOnce(&Health)) -> Result<Value, Problem> {
+    let by = Some(asked.operator.name.clone());
+    change(asked, |gateway, upstream, seat| {
+        act(&seat.health);
+        let (key, backend) = (seat.id.name.clone(), upstream.settings.name.clone());
+        let idle = state == "draining" && seat.health.in_flight.load(Relaxed) == 0;
+        let state = if idle { "drained" } else { state };
+        gateway.pool.events().tell(gateway.clock.now(), What::Key(Switched { key, backend, state, by }));
         Ok(())
     })
+}
+
+fn place(upstream: &Upstream, seat: &Seat) -> Place {
+    let (backend, group) = (upstream.settings.name.clone(), seat.group_name.clone());
+    Place { scope: "key", backend, group, key: Some(seat.id.name.clone()), class: None }
 }
 
 /// Finds the key, changes it, wakes the calls that wait, and shows it.
 fn change(
     asked: Asked<'_>,
-    act: impl FnOnce(&Gateway, &Seat) -> Result<(), Problem>,
+    act: impl FnOnce(&Gateway, &Upstream, &Seat) -> Result<(), Problem>,
 ) -> Result<Value, Problem> {
     let Asked { gateway, id, query, body, .. } = asked;
     query.done()?;
@@ -121,9 +139,9 @@ fn change(
     let table = gateway.pool.table();
     let (upstream, seat) =
         table.seats().find(|(_, seat)| seat.id.name == id).ok_or_else(|| Problem::unknown("key", id))?;
-    act(gateway, seat)?;
+    act(gateway, upstream, seat)?;
     gateway.pool.changed();
-    let view = gateway.registry.view();
+    let view = gateway.registry.view(gateway);
     Ok(live_key(gateway, &view, upstream, seat, Now::read(gateway.clock)))
 }
 

@@ -95,10 +95,8 @@ impl Parts {
     fn take_key(&mut self, fields: &mut Map<String, Value>) -> Result<(), Problem> {
         for name in KEY_SECRETS {
             let Some(value) = fields.remove(name) else { continue };
-            let value = match value {
-                Value::Object(_) if name == "service_account" => json!(value.to_string()),
-                other => other,
-            };
+            let document = name == "service_account" && value.is_object();
+            let value = if document { json!(value.to_string()) } else { value };
             self.secrets.insert(name.to_owned(), secret(name, value)?);
         }
         if let Some(group) = fields.remove("group") {
@@ -189,11 +187,16 @@ fn merge(into: &mut Value, patch: &Value) {
 }
 
 fn secret(path: &str, value: Value) -> Result<Option<Secret>, Problem> {
-    let text = match value {
-        Value::Null => return Ok(None),
-        Value::String(text) if text.len() <= MAX_SECRET => Secret::new(text),
-        _ => return Err(Problem::field(path, format!("expected a text of at most {MAX_SECRET} bytes"))),
+    if value.is_null() {
+        return Ok(None);
+    }
+    let Value::String(text) = value else {
+        return Err(Problem::field(path, "expected a text"));
     };
+    let text = Secret::new(text);
+    if text.expose().len() > MAX_SECRET {
+        return Err(Problem::field(path, format!("expected a text of at most {MAX_SECRET} bytes")));
+    }
     let trimmed = text.expose().trim_matches(|symbol: char| symbol.is_whitespace() || symbol == '\u{feff}');
     if trimmed.is_empty() {
         return Err(Problem::field(path, "is empty"));

@@ -45,7 +45,7 @@ pub async fn kept(asked: &Asked<'_>, kind: Kind) -> Result<Option<Answer>, Probl
     }
     let kept: Value = serde_json::from_slice(&known.body).unwrap_or_default();
     let id = kept["id"].as_str().unwrap_or_default();
-    let view = asked.gateway.registry.view();
+    let view = asked.gateway.registry.view(asked.gateway);
     if view.entry(kind, id).is_none() {
         return Err(Problem::conflict(format!("The {} `{id}` was made and is gone again.", kind.name())));
     }

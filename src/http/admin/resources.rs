@@ -25,7 +25,7 @@ pub fn list(asked: Asked<'_>) -> Result<Value, Problem> {
     query.done()?;
     body.done()?;
     let kind = route.kind.unwrap_or(Kind::Route);
-    let view = gateway.registry.view();
+    let view = gateway.registry.view(gateway);
     let items: Vec<(String, ())> = shown::ids(gateway, &view, kind).into_iter().map(|id| (id, ())).collect();
     let ids: Vec<(String, String)> = items.into_iter().map(|(id, ())| (id.clone(), id)).collect();
     let show = |id: &String| shown::resource(gateway, &view, kind, id).unwrap_or_default();
@@ -43,7 +43,7 @@ pub fn get(asked: Asked<'_>) -> LocalBoxFuture<'_, Result<Answer, Problem>> {
             Kind::Route | Kind::Tenant | Kind::Token => {
                 asked.query.done()?;
                 asked.body.done()?;
-                let found = shown::resource(gateway, &gateway.registry.view(), kind, asked.id);
+                let found = shown::resource(gateway, &gateway.registry.view(gateway), kind, asked.id);
                 found.ok_or_else(|| Problem::unknown(kind.name(), asked.id))?
             }
         };
@@ -115,7 +115,7 @@ pub fn patch(asked: Asked<'_>) -> LocalBoxFuture<'_, Result<Answer, Problem>> {
         }
         let (switched, drafted_id) = (parts.enabled, id.clone());
         let only_switch = parts.body.is_empty() && parts.secrets.is_empty() && switched.is_some();
-        if !(only_switch && in_files(&gateway.registry.view(), kind, &id)) {
+        if !(only_switch && in_files(&gateway.registry.view(gateway), kind, &id)) {
             let drafted = move |view: &View| {
                 let old = existing(view, kind, &drafted_id, if_match.as_deref())?;
                 let (body, secrets) = parts.over(&old.resource.body, &old.secrets);
@@ -137,7 +137,7 @@ pub fn patch(asked: Asked<'_>) -> LocalBoxFuture<'_, Result<Answer, Problem>> {
             let bare = Asked { body: super::Fields::default(), ..asked };
             return super::acts::operate(bare, action, act, super::keys::get).await;
         }
-        Ok(tagged(200, shown::after(gateway, &gateway.registry.view(), kind, &id, dry)))
+        Ok(tagged(200, shown::after(gateway, &gateway.registry.view(gateway), kind, &id, dry)))
     }
     .boxed_local()
 }
@@ -204,7 +204,7 @@ fn full_id(asked: &Asked<'_>, kind: Kind) -> Result<String, Problem> {
     if kind != Kind::Group || asked.id.contains(':') {
         return Ok(asked.id.to_owned());
     }
-    let view = asked.gateway.registry.view();
+    let view = asked.gateway.registry.view(asked.gateway);
     let all = shown::ids(asked.gateway, &view, Kind::Group);
     let mut fitting =
         all.into_iter().filter(|full| full.split_once(':').is_some_and(|(_, name)| name == asked.id));

@@ -24,7 +24,7 @@ pub fn get(asked: Asked<'_>) -> Result<Value, Problem> {
         Readiness::Draining => "draining",
         Readiness::NoKeys => "no_keys",
     };
-    let view = gateway.registry.view();
+    let view = gateway.registry.view(gateway);
     let undecryptable = super::transfer::undecryptable(&view);
     let left_out: Vec<Value> = view
         .left_out

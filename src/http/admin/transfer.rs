@@ -33,9 +33,10 @@ pub fn import(asked: Asked<'_>) -> LocalBoxFuture<'_, Result<Answer, Problem>> {
         let (mut results, mut wanted) = (Vec::with_capacity(keys.len()), BTreeMap::new());
         for key in keys {
             let name = key["name"].as_str().unwrap_or_default().to_owned();
-            let status = match key {
-                Value::Object(fields) => sort(&name, fields, &mut wanted),
-                _ => Err("is not an object".to_owned()),
+            let status = if let Value::Object(fields) = key {
+                sort(&name, fields, &mut wanted)
+            } else {
+                Err("is not an object".to_owned())
             };
             results.push((name, status.err().map(|detail| ("invalid", detail))));
         }
@@ -54,7 +55,7 @@ pub fn import(asked: Asked<'_>) -> LocalBoxFuture<'_, Result<Answer, Problem>> {
             }
             Ok(draft)
         };
-        let before = gateway.registry.view();
+        let before = gateway.registry.view(gateway);
         let made = registry::change(gateway.clone(), operator.actor(source), dry, drafted).await?;
         let results: Vec<Value> = results
             .into_iter()
@@ -111,7 +112,7 @@ pub fn export(asked: Asked<'_>) -> LocalBoxFuture<'_, Result<Answer, Problem>> {
     async move {
         asked.query.done()?;
         asked.body.done()?;
-        let view = asked.gateway.registry.view();
+        let view = asked.gateway.registry.view(asked.gateway);
         let mut tree = (*view.document).clone();
         fill_in(&mut tree);
         Ok(Answer::new(200, tree))
@@ -147,7 +148,7 @@ pub fn reseal(asked: Asked<'_>) -> LocalBoxFuture<'_, Result<Answer, Problem>> {
         body.done()?;
         let actor = operator.actor(source);
         let resealed = registry::reseal(gateway).await?;
-        let view = gateway.registry.view();
+        let view = gateway.registry.view(gateway);
         let shut = view.entries.values().filter(|entry| entry.sealed_shut.is_some()).count();
         let entry = NewAudit {
             actor: actor.name,

@@ -18,7 +18,7 @@ pub fn test(asked: Asked<'_>) -> LocalBoxFuture<'_, Result<Answer, Problem>> {
         query.done()?;
         let model = body.text("model")?.filter(|model| !model.is_empty());
         body.done()?;
-        let view = gateway.registry.view();
+        let view = gateway.registry.view(gateway);
         let began = gateway.clock.now();
         let table = gateway.pool.table();
         let found = table.seats().find(|(_, seat)| seat.id.name == id);

@@ -32,8 +32,8 @@ use headgate::clock::Clock;
 use headgate::config::{self, Environment};
 use headgate::gateway::Gateway;
 use headgate::reload::Source;
-use headgate::simulator::{RunningSimulator, Simulator, SimulatorConfig};
 use headgate::serve::ServeError;
+use headgate::simulator::{RunningSimulator, Simulator, SimulatorConfig};
 use headgate::{demo, serve, telemetry};
 
 /// `EX_CONFIG` of sysexits.

@@ -29,7 +29,9 @@ pub enum ServeError {
     #[error(transparent)]
     Io(#[from] io::Error),
     /// Neither the files nor the store hold a tenant, and the data plane is on the network.
-    #[error("server.listen: is on the network but there are no tenants, neither in the files nor in the store")]
+    #[error(
+        "server.listen: is on the network but there are no tenants, neither in the files nor in the store"
+    )]
     Exposed,
 }
 

@@ -12,6 +12,7 @@ use crate::call::RequestId;
 use crate::failure::{Failure, FailureKind};
 use crate::gateway::{Gateway, Readiness};
 use crate::settle::Record;
+use crate::store::StoreState;
 use std::sync::Arc;
 
 /// `GET /healthz`: the process is alive; nothing else is asked.
@@ -32,6 +33,13 @@ pub async fn readyz(gateway: Data<Arc<Gateway>>) -> HttpResponse {
 
 /// `GET /metrics` in Prometheus's text format.
 pub async fn metrics(gateway: &Gateway) -> HttpResponse {
+    if let Some(store) = gateway.registry.store() {
+        match store.state() {
+            StoreState::Opening => {}
+            StoreState::Open => gateway.metrics.store_up(true),
+            StoreState::Failing { .. } => gateway.metrics.store_up(false),
+        }
+    }
     let text = gateway.metrics.text(&gateway.pool, gateway.clock.now());
     let response = match text {
         Ok(text) => HttpResponse::Ok().content_type("text/plain; version=0.0.4; charset=utf-8").body(text),

@@ -74,7 +74,8 @@ pub fn judge_listeners(
         }
         (TenantAuth::Required, 0, false) if stored => {
             exposed = true;
-            let text = "is on the network and no tenant is configured: without one in the store nothing is served";
+            let text =
+                "is on the network and no tenant is configured: without one in the store nothing is served";
             findings.warn("server.listen", text);
         }
         (TenantAuth::Required, 0, false) => {

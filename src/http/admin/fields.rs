@@ -1,5 +1,7 @@
 //! What an operator sends: named fields, of a query or of a JSON body, each taken once; what nobody takes is an error.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Map, Value};
 
 use super::problem::Problem;
@@ -36,6 +38,15 @@ impl Fields {
             }
         }
         Ok(Self(fields))
+    }
+
+    /// What is left, all texts: a query by itself.
+    pub fn texts(self) -> BTreeMap<String, String> {
+        let texts = self.0.into_iter().map(|(name, value)| match value {
+            Value::String(text) => (name, text),
+            other => (name, other.to_string()),
+        });
+        texts.collect()
     }
 
     /// A text of one line.

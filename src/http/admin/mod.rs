@@ -4,6 +4,7 @@
 //! errors `application/problem+json`; nothing here ever shows a secret.
 
 mod access;
+mod accounts;
 mod acts;
 mod audit;
 mod backends;

@@ -168,6 +168,21 @@ fn parameters(route: &Route) -> Value {
         all.push(query("after", json!({ "type": "integer", "format": "int64", "minimum": 0 })));
         all.push(query("kind", text()));
     }
+    if route.path.starts_with("/usage") {
+        let moment = || json!({ "type": "string", "examples": ["2026-01-31", "2026-01-31T08:00:00Z"] });
+        all.extend(["from", "to"].map(|name| query(name, moment())));
+        all.extend(
+            ["tenant", "key", "backend", "model"].map(|name| query(name, json!({ "type": "string" }))),
+        );
+        all.push(query("limit", json!({ "type": "integer", "minimum": 1, "maximum": 10_000 })));
+        all.push(query("after", json!({ "type": "string" })));
+        let sums = route.path == "/usage";
+        let formats = if sums { json!(["json", "csv"]) } else { json!(["json", "csv", "jsonl"]) };
+        all.push(query("format", json!({ "type": "string", "enum": formats })));
+        if sums {
+            all.push(query("by", json!({ "type": "string", "examples": ["tenant,model,day"] })));
+        }
+    }
     if route.path.starts_with("/groups/{}") && route.kind.is_none() {
         all.push(query("backend", text()));
     }
@@ -219,6 +234,13 @@ fn responses(route: &Route) -> Value {
             responses.insert("200".to_owned(), json_answer(schema, "Done."));
         }
     }
+    if route.path.starts_with("/usage") {
+        let mut others = vec!["text/csv"];
+        others.extend((route.path == "/usage/records").then_some("application/x-ndjson"));
+        for media in others {
+            responses["200"]["content"][media] = json!({ "schema": { "type": "string" } });
+        }
+    }
     let mut errors = vec![
         ("400", "The request cannot be used; `field` names what is wrong."),
         ("401", "An admin token is required."),
@@ -232,7 +254,7 @@ fn responses(route: &Route) -> Value {
     if route.method != "GET" || route.path.starts_with("/groups/{}") {
         errors.push(("409", "It does not fit what is there."));
     }
-    if route.method != "GET" || route.path == "/audit" {
+    if route.method != "GET" || route.path == "/audit" || route.path.starts_with("/usage") {
         errors.push(("503", "The store is not available."));
     }
     if route.can_be_dry() && route.path.contains("{}") {

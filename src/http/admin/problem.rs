@@ -147,6 +147,11 @@ impl Problem {
         problem
     }
 
+    /// 500: a mistake of ours.
+    pub fn internal(detail: impl Into<String>) -> Self {
+        Self::new(500, "internal", "The answer could not be made", detail)
+    }
+
     /// The answer.
     pub fn response(self) -> HttpResponse {
         let told = *self.0;

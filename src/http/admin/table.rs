@@ -7,7 +7,9 @@ use serde_json::Value;
 
 use super::problem::Problem;
 use super::{Answer, Asked};
-use super::{audit, backends, events, groups, keys, openapi, reload, resources, status, transfer, trial};
+use super::{
+    accounts, audit, backends, events, groups, keys, openapi, reload, resources, status, transfer, trial,
+};
 use crate::config::Kind;
 use crate::config::checked::AdminRole;
 
@@ -156,7 +158,9 @@ macro_rules! writes {
     };
 }
 
-const READS: [Route; 21] = [
+const READS: [Route; 23] = [
+    wait("/usage", Gives::One("Sums"), accounts::sums, "Usage and cost, summed by what you name."),
+    wait("/usage/records", Gives::One("Records"), accounts::records, "Usage and cost, request by request."),
     read("/openapi.json", Gives::One("Anything"), openapi::get, "This document."),
     read("/status", Gives::One("Status"), status::get, "The process at a glance."),
     wait("/events", Gives::Other("text/event-stream"), events::stream, "What happens, as it happens."),

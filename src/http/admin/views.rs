@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::usage::{Records, Sums};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use utoipa::openapi::{RefOr, schema::Schema};
@@ -292,7 +293,7 @@ pub fn schemas() -> BTreeMap<String, Value> {
     take!(
         Problem, Key, Backend, Group, Route, Tenant, NewTenant, Token, NewToken, Deleted, AuditEntry, Status
     );
-    take!(LastReload, Reloaded, Resealed, Imported, Tested);
+    take!(LastReload, Reloaded, Resealed, Imported, Tested, Sums, Records);
     let value = |schema| serde_json::to_value(schema).unwrap_or_default();
     all.into_iter().map(|(name, schema)| (name, value(schema))).collect()
 }

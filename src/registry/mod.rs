@@ -152,7 +152,7 @@ pub(crate) fn install(gateway: &Gateway, view: View) {
 /// The store cannot be read. Calling it again tries again.
 pub async fn start(gateway: &Gateway, store: Store) -> Result<(), StoreError> {
     // A store that is not there yet holds no tenant.
-    gateway.auth.set_unsure(gateway.settings().store.may_exist());
+    gateway.auth.set_unsure(store.may_exist());
     gateway.registry.store.store(Some(Arc::new(store)));
     load(gateway).await?;
     gateway.auth.set_unsure(false);
@@ -199,8 +199,12 @@ async fn load_in_turn(gateway: &Gateway) -> Result<(), StoreError> {
     });
     match composing.await {
         Ok(Ok((view, settings))) => {
+            // A store without a resource, at the start as ever, changes nothing.
+            let changes = !view.entries.is_empty() || !gateway.registry.view.load().entries.is_empty();
             install(gateway, view);
-            crate::reload::put_in_force(gateway, settings);
+            if changes {
+                crate::reload::put_in_force(gateway, settings);
+            }
         }
         Ok(Err(error)) => {
             tracing::error!(%error, "the files have changed and cannot be used; what is stored waits for them")

@@ -80,6 +80,15 @@ impl Store {
         Ok(store)
     }
 
+    /// Whether something may be stored there already: a file that is there, or that cannot be looked for.
+    #[must_use]
+    pub fn may_exist(&self) -> bool {
+        match &self.0.address.place {
+            Place::File(path) => path.try_exists().unwrap_or(true),
+            Place::Memory => false,
+        }
+    }
+
     /// Opens what [`prepare`](Self::prepare) made; nothing where it is open.
     ///
     /// # Errors

@@ -35,7 +35,7 @@ impl Process {
         std::fs::write(folder.path().join("base.yaml"), base).unwrap();
         std::fs::write(folder.path().join("test.yaml"), yaml).unwrap();
         let mut command = command();
-        command.arg("serve");
+        command.arg("serve").current_dir(folder.path());
         for file in ["base.yaml", "test.yaml"] {
             command.arg("--config").arg(folder.path().join(file));
         }

@@ -64,6 +64,7 @@ impl Process {
     }
 
     pub async fn run(mut command: Command, folder: TempDir) -> Self {
+        command.current_dir(folder.path());
         let mut child = command.stderr(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
         let stderr = BufReader::new(child.stderr.take().unwrap());
         let log: Arc<Mutex<Vec<Value>>> = Arc::default();

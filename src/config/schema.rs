@@ -22,8 +22,7 @@ pub fn components() -> Map<String, Value> {
     raw::Route::schemas(&mut all);
     raw::Tenant::schemas(&mut all);
     raw::AdminToken::schemas(&mut all);
-    let wanted =
-        all.into_iter().filter(|(name, _)| !matches!(name.as_str(), "Key" | "LimitGroup" | "Reference"));
+    let wanted = all.into_iter().filter(|(name, _)| !matches!(name.as_str(), "Key" | "LimitGroup"));
     wanted.map(|(name, schema)| (name, plain(serde_json::to_value(schema).unwrap_or_default()))).collect()
 }
 
@@ -57,9 +56,7 @@ pub fn of(kind: Kind, for_patch: bool) -> Value {
         for name in ["name", "backend", "provider"] {
             properties.remove(name);
         }
-        for property in properties.values_mut() {
-            *property = json!({ "oneOf": [{ "type": "null" }, property.take()] });
-        }
+        properties.values_mut().for_each(or_null);
         if kind == Kind::Tenant {
             properties.remove("key");
         } else if kind == Kind::Token {
@@ -67,16 +64,27 @@ pub fn of(kind: Kind, for_patch: bool) -> Value {
         }
         return json!({ "type": "object", "properties": properties, "additionalProperties": false, "minProperties": 1 });
     }
+    let optional = properties.iter_mut().filter(|(name, _)| !required.contains(&name.as_str()));
+    optional.for_each(|(_, property)| or_null(property));
     json!({ "type": "object", "properties": properties, "required": required, "additionalProperties": false })
+}
+
+/// Null is as good as not there.
+fn or_null(property: &mut Value) {
+    *property = json!({ "anyOf": [{ "type": "null" }, property.take()] });
 }
 
 /// What the admin API takes besides, or more narrowly.
 fn extra(kind: Kind) -> Vec<(&'static str, Value)> {
     let name = json!({ "type": "string", "pattern": NAME });
-    let line = json!({ "type": "string", "minLength": 1, "maxLength": 65536, "writeOnly": true });
-    let share = json!({ "type": "number", "exclusiveMinimum": 0, "maximum": 1e9 });
+    let line = json!({ "type": "string", "minLength": 1, "maxLength": 16384, "writeOnly": true });
+    let share = json!({ "type": "number", "exclusiveMinimum": 0 });
     match kind {
-        Kind::Backend => vec![("name", name)],
+        Kind::Backend => {
+            let value = json!({ "type": ["string", "null"], "maxLength": 16384 });
+            let headers = json!({ "type": "object", "additionalProperties": value, "writeOnly": true });
+            vec![("name", name), ("headers", headers)]
+        }
         Kind::Group => vec![("name", name.clone()), ("backend", name)],
         Kind::Key => {
             let mut all = vec![

@@ -68,7 +68,7 @@ impl Intent {
 }
 
 /// What an operator wants.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Draft {
     /// What was done, as `create` or `rotate`.
     pub action: &'static str,
@@ -80,6 +80,15 @@ pub struct Draft {
     pub lenient: bool,
     /// Keys that begin switched off.
     pub off: Vec<String>,
+    /// What is there has the revision that the request means.
+    pub expected: bool,
+}
+
+impl Default for Draft {
+    fn default() -> Self {
+        let intents = Vec::new();
+        Self { action: "", intents, answer: None, lenient: false, off: Vec::new(), expected: true }
+    }
 }
 
 /// What became of a draft.
@@ -183,6 +192,10 @@ async fn make(
     left_out.extend(private(&settings, &targets).await);
     if let (Some(out), false) = (left_out.first(), draft.lenient) {
         return Err(Refusal::Wrong { field: out.field.clone(), text: out.text.clone() });
+    }
+    // What is wrong in itself is told before that it comes too late.
+    if !draft.expected {
+        return Err(Refusal::Changed);
     }
     for out in &left_out {
         let target = (out.kind, out.id.clone());

@@ -221,7 +221,7 @@ async fn an_import_tells_of_each_key_and_does_nothing_twice() {
     let key = |name: &str, text: &str| json!({ "name": name, "backend": "a", "secret": text });
     let keys = json!({ "keys": [
         key("k1", "sk-one"), key("k2", "sk-two"), key("org-a-1", "x"), key("bad name", "x"),
-        { "name": "k3", "backend": "none", "secret": "x" }, { "name": "k4", "backend": "a" }, 5,
+        { "name": "k3", "backend": "none", "secret": "x" }, { "name": "k4", "backend": "a" },
     ] });
     let statuses = |answer: &Value| -> Vec<String> {
         answer["results"]
@@ -232,12 +232,14 @@ async fn an_import_tells_of_each_key_and_does_nothing_twice() {
             .collect()
     };
     let first = plane.expect(200, "POST", "/keys/import", keys.clone()).await;
-    let expected = ["created", "created", "conflict", "invalid", "invalid", "invalid", "invalid"];
+    let expected = ["created", "created", "conflict", "invalid", "invalid", "invalid"];
     assert_eq!(statuses(&first), expected, "{first}");
     let second = plane.expect(200, "POST", "/keys/import", keys).await;
     assert_eq!(statuses(&second)[..2], ["unchanged", "unchanged"], "{second}");
     let changed = plane.expect(200, "POST", "/keys/import", json!({ "keys": [key("k1", "sk-other")] })).await;
     assert_eq!(statuses(&changed), ["conflict"]);
+    let odd = plane.expect(400, "POST", "/keys/import", json!({ "keys": [key("k9", "x"), 5] })).await;
+    assert_eq!(odd["field"], "keys[1]");
     let many: Vec<Value> = (0..500).map(|at| key(&format!("m{at}"), &format!("sk-{at}"))).collect();
     let answer = plane.expect(200, "POST", "/keys/import", json!({ "keys": many })).await;
     assert!(statuses(&answer).iter().all(|status| status == "created"));

@@ -9,6 +9,9 @@ use super::views;
 use crate::config::checked::AdminRole;
 use crate::config::{Kind, schema};
 
+/// Text without control characters.
+const LINE: &str = "^[^\\x00-\\x1f\\x7f-\\x9f]*$";
+
 /// The document.
 pub fn get(asked: Asked<'_>) -> Result<Value, Problem> {
     asked.query.done()?;
@@ -148,8 +151,11 @@ fn body(route: &Route) -> Option<Value> {
 
 fn parameters(route: &Route) -> Value {
     let query = |name: &str, schema: Value| json!({ "name": name, "in": "query", "schema": schema });
-    let text = || json!({ "type": "string", "minLength": 1, "maxLength": 200, "pattern": "^[ -~]*$" });
-    let header = |name: &str, schema: Value| json!({ "name": name, "in": "header", "schema": schema });
+    let text = || json!({ "type": "string", "maxLength": 200, "pattern": LINE });
+    let header = |name: &str| {
+        let schema = json!({ "type": "string", "minLength": 1, "maxLength": 200, "pattern": "^[!-~]+$" });
+        json!({ "name": name, "in": "header", "schema": schema })
+    };
     let mut all = Vec::new();
     if route.path.contains("{}") {
         let schema =
@@ -189,9 +195,9 @@ fn parameters(route: &Route) -> Value {
     if route.can_be_dry() {
         all.push(query("dry_run", json!({ "type": "boolean" })));
         if route.creates() {
-            all.push(header("Idempotency-Key", text()));
+            all.push(header("Idempotency-Key"));
         } else if route.path.contains("{}") {
-            all.push(header("If-Match", text()));
+            all.push(header("If-Match"));
         }
     }
     Value::Array(all)

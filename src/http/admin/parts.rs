@@ -13,7 +13,7 @@ use crate::config::Kind;
 const KEY_SECRETS: [&str; 6] =
     ["secret", "bearer_token", "access_key_id", "secret_access_key", "session_token", "service_account"];
 /// Longest secret, bytes.
-const MAX_SECRET: usize = 64 << 10;
+const MAX_SECRET: usize = 16 << 10;
 
 /// The parts.
 #[derive(Clone, Debug, Default)]

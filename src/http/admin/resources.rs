@@ -102,6 +102,9 @@ pub fn patch(asked: Asked<'_>) -> LocalBoxFuture<'_, Result<Answer, Problem>> {
         query.done()?;
         let id = full_id(&asked, kind)?;
         let fields = body.rest();
+        if fields.is_empty() {
+            return Err(Problem::bad_request("the body names no option to change"));
+        }
         if let Some(name) =
             ["name", "backend", "provider"].into_iter().find(|name| fields.contains_key(*name))
             && (name != "backend" || matches!(kind, Kind::Key | Kind::Group))
@@ -117,14 +120,15 @@ pub fn patch(asked: Asked<'_>) -> LocalBoxFuture<'_, Result<Answer, Problem>> {
         let only_switch = parts.body.is_empty() && parts.secrets.is_empty() && switched.is_some();
         if !(only_switch && in_files(&gateway.registry.view(gateway), kind, &id)) {
             let drafted = move |view: &View| {
-                let old = existing(view, kind, &drafted_id, if_match.as_deref())?;
+                let old = existing(view, kind, &drafted_id)?;
                 let (body, secrets) = parts.over(&old.resource.body, &old.secrets);
                 let position = parts.position.unwrap_or(old.resource.position);
                 if old.sealed_shut.is_some() && parts.secrets.is_empty() {
                     return Err(Refusal::Conflict("its secret cannot be opened: rotate it first".to_owned()));
                 }
+                let expected = expected(old, if_match.as_deref());
                 let put = Intent::Put { kind, id: drafted_id, position, body, secrets };
-                Ok(Draft { action: "update", intents: vec![put], ..Draft::default() })
+                Ok(Draft { action: "update", intents: vec![put], expected, ..Draft::default() })
             };
             let made = change(gateway.clone(), operator.actor(source), dry, drafted).await?;
             if dry {
@@ -152,9 +156,9 @@ pub fn delete(asked: Asked<'_>) -> LocalBoxFuture<'_, Result<Answer, Problem>> {
         let id = full_id(&asked, kind)?;
         let drafted_id = id.clone();
         let drafted = move |view: &View| {
-            existing(view, kind, &drafted_id, if_match.as_deref())?;
+            let expected = expected(existing(view, kind, &drafted_id)?, if_match.as_deref());
             let intents = vec![Intent::Delete { kind, id: drafted_id }];
-            Ok(Draft { action: "delete", intents, ..Draft::default() })
+            Ok(Draft { action: "delete", intents, expected, ..Draft::default() })
         };
         change(gateway.clone(), operator.actor(source), dry, drafted).await?;
         Ok(Answer::new(200, json!({ "id": id, "deleted": !dry })))
@@ -180,10 +184,11 @@ pub fn rotate(asked: Asked<'_>) -> LocalBoxFuture<'_, Result<Answer, Problem>> {
         let minted = mint_into(kind, &mut parts);
         let drafted_id = id.clone();
         let drafted = move |view: &View| {
-            let old = existing(view, kind, &drafted_id, if_match.as_deref())?;
+            let old = existing(view, kind, &drafted_id)?;
             let (body, secrets) = parts.in_place_of(&old.resource.body);
+            let expected = expected(old, if_match.as_deref());
             let put = Intent::Put { kind, id: drafted_id, position: old.resource.position, body, secrets };
-            Ok(Draft { action: "rotate", intents: vec![put], ..Draft::default() })
+            Ok(Draft { action: "rotate", intents: vec![put], expected, ..Draft::default() })
         };
         let made = change(gateway.clone(), operator.actor(source), dry, drafted).await?;
         let mut body = shown::after(gateway, &made.view, kind, &id, dry);
@@ -239,24 +244,20 @@ fn next_position(view: &View) -> i64 {
     view.routes().last().map_or(ROUTE_STEP, |last| last.resource.position + ROUTE_STEP)
 }
 
-/// The stored resource, if it is the one that the request means.
-pub fn existing<'v>(
-    view: &'v View,
-    kind: Kind,
-    id: &str,
-    if_match: Option<&str>,
-) -> Result<&'v Entry, Refusal> {
-    let Some(entry) = view.entry(kind, id) else {
+/// The stored resource of this id.
+fn existing<'v>(view: &'v View, kind: Kind, id: &str) -> Result<&'v Entry, Refusal> {
+    let missing = || {
         let files = in_files(view, kind, id);
-        return Err(if files {
-            Refusal::OfTheFiles(kind, id.to_owned())
-        } else {
-            Refusal::Unknown(kind, id.to_owned())
-        });
+        if files { Refusal::OfTheFiles(kind, id.to_owned()) } else { Refusal::Unknown(kind, id.to_owned()) }
     };
-    let tag = format!("\"{}\"", entry.resource.revision);
+    view.entry(kind, id).map(AsRef::as_ref).ok_or_else(missing)
+}
+
+/// Whether `old` has a revision that the request means.
+fn expected(old: &Entry, if_match: Option<&str>) -> bool {
+    let tag = format!("\"{}\"", old.resource.revision);
     let fits = |wanted: &str| wanted.split(',').map(str::trim).any(|one| one == "*" || one == tag);
-    if if_match.is_none_or(fits) { Ok(entry) } else { Err(Refusal::Changed) }
+    if_match.is_none_or(fits)
 }
 
 /// Where the answer shows a new tenant's key or a new token.

@@ -30,14 +30,14 @@ pub fn import(asked: Asked<'_>) -> LocalBoxFuture<'_, Result<Answer, Problem>> {
         if keys.is_empty() || keys.len() > MOST {
             return Err(Problem::field("keys", format!("expected 1 to {MOST} keys")));
         }
+        if let Some(at) = keys.iter().position(|key| !key.is_object()) {
+            return Err(Problem::field(&format!("keys[{at}]"), "is not an object"));
+        }
         let (mut results, mut wanted) = (Vec::with_capacity(keys.len()), BTreeMap::new());
         for key in keys {
             let name = key["name"].as_str().unwrap_or_default().to_owned();
-            let status = if let Value::Object(fields) = key {
-                sort(&name, fields, &mut wanted)
-            } else {
-                Err("is not an object".to_owned())
-            };
+            let Value::Object(fields) = key else { continue };
+            let status = sort(&name, fields, &mut wanted);
             results.push((name, status.err().map(|detail| ("invalid", detail))));
         }
         let drafted_keys = wanted.clone();

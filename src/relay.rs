@@ -11,7 +11,6 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use headgate_providers::thinking::without_thinking;
 use headgate_providers::{Fault, MessagesRequest};
 use tracing::Instrument as _;
 
@@ -92,17 +91,13 @@ impl<T: Transport> Relay<T> {
         let clock = self.gateway.clock;
         let settings = self.gateway.settings().clone();
         self.gateway.retry_budget.earn(clock.now(), &settings.relay);
-        let mut stripped = None;
         loop {
             let mut lease = self.lease(trail, record).await?;
             record.attempt(&lease);
             self.progress.reads_on.set(lease.candidate().upstream.settings.drain_on_disconnect);
-            if trail.is_stripped() && record.dropped.is_none() {
-                record.dropped = Some("thinking");
-                stripped = without_thinking(&self.call.request);
-            }
-            let request = stripped.as_ref().unwrap_or(&self.call.request);
-            let answered = self.attempt(&lease, request, trail.attempts).await;
+            record.dropped = trail.dropped();
+            let number = trail.attempts;
+            let answered = self.attempt(&lease, trail.request(&self.call), number).await;
             self.progress.reads_on.set(false);
             self.progress.sent_at.get().into_iter().for_each(|sent| record.sent(sent));
             match answered {
@@ -115,18 +110,9 @@ impl<T: Transport> Relay<T> {
                 Err(fault) => {
                     self.note(&lease, &fault);
                     record.fault(&fault);
-                    match trail.judge(
-                        &mut lease,
-                        fault,
-                        clock.now(),
-                        (&settings.relay, &self.gateway.retry_budget),
-                    ) {
-                        Verdict::Next | Verdict::Wait(_) if self.progress.abandoned.get() => {
-                            return Err(Failure::new(FailureKind::Unavailable, "The caller has left."));
-                        }
-                        Verdict::Next | Verdict::Wait(_) => {}
-                        Verdict::Stop(failure) => return Err(failure),
-                    }
+                    trail.abandoned = self.progress.abandoned.get();
+                    let bounds = (&settings.relay, &self.gateway.retry_budget);
+                    trail.judge(&mut lease, fault, clock.now(), bounds)?;
                 }
             }
             self.progress.held_since.set(None);
@@ -182,11 +168,7 @@ impl<T: Transport> Relay<T> {
                 Ok(lease) => return Ok(lease),
                 Err(shortage) => shortage,
             };
-            let until = match trail.short(&shortage, now) {
-                Verdict::Wait(until) => until,
-                Verdict::Stop(failure) => return Err(failure),
-                Verdict::Next => continue,
-            };
+            let Verdict::Wait(until) = trail.short(&shortage, now)? else { continue };
             if place.is_none() {
                 *place = Some(pool.join(self.call.request.body.len()).ok_or_else(|| self.queue_full())?);
             }

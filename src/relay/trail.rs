@@ -1,11 +1,12 @@
 //! `Trail`: what a call has tried, and what follows from the next fault or shortage.
 //!
-//! Pure: faults, shortages and the time go in, a [`Verdict`] comes out.
+//! Pure: faults, shortages and the time go in; out comes how the call goes on, or the [`Failure`] that ends it.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use headgate_providers::{Blame, Fault, FaultKind};
+use headgate_providers::thinking::without_thinking;
+use headgate_providers::{Blame, Fault, FaultKind, MessagesRequest};
 
 use crate::call::{Call, Fallback};
 use crate::clock::Moment;
@@ -14,15 +15,13 @@ use crate::failure::{Failure, FailureKind};
 use crate::pool::{Avoid, Cause, Deferred, Lease, Plan, Shortage, Upstream, choose};
 use crate::relay::retry_budget::RetryBudget;
 
-/// What follows.
+/// How a call goes on; one that does not ends with a [`Failure`].
 #[derive(Debug)]
 pub enum Verdict {
     /// Choose again.
     Next,
     /// Choose again at this moment, or when something changes before it.
     Wait(Moment),
-    /// Tell the caller.
-    Stop(Failure),
 }
 
 /// A call under way.
@@ -31,6 +30,8 @@ pub struct Trail {
     pub avoid: Avoid,
     /// Attempts made, of whatever blame.
     pub attempts: u32,
+    /// The caller has left: nothing more is tried.
+    pub abandoned: bool,
     /// Until when a tier that is short is waited for; set at the first shortage.
     spill_until: Option<Moment>,
     /// Who may serve the call; a reload during a wait replaces it.
@@ -56,6 +57,8 @@ struct Signature {
     /// The call may be tried without its thinking, once.
     may_strip: bool,
     stripped: bool,
+    /// What is sent once it is tried so; absent where there was no thinking.
+    without: Option<MessagesRequest>,
 }
 
 /// Kinds of backends that may refuse one signature before the call gives up on it: a caller's own flaw is refused everywhere.
@@ -69,6 +72,7 @@ impl Trail {
         Self {
             avoid: Avoid { first_tier_only, unable: plan.unable(call), ..Avoid::default() },
             attempts: 0,
+            abandoned: false,
             spill_until: None,
             plan,
             patience_until: call.patience_until.min(call.deadline),
@@ -89,10 +93,20 @@ impl Trail {
         self.plan = plan;
     }
 
-    /// Whether the call goes on without the thinking of its earlier turns.
+    /// What is sent: the call's own request, or the same without the thinking of its earlier turns.
     #[must_use]
-    pub fn is_stripped(&self) -> bool {
-        self.signature.stripped
+    pub fn request<'a>(&'a mut self, call: &'a Call) -> &'a MessagesRequest {
+        let Signature { stripped, without, .. } = &mut self.signature;
+        if *stripped && without.is_none() {
+            *without = without_thinking(&call.request);
+        }
+        without.as_ref().unwrap_or(&call.request)
+    }
+
+    /// What the call goes on without, for the caller.
+    #[must_use]
+    pub fn dropped(&self) -> Option<&'static str> {
+        self.signature.stripped.then_some("thinking")
     }
 
     /// Until when later tiers are not asked while an earlier one is only short.
@@ -102,7 +116,10 @@ impl Trail {
     }
 
     /// Nothing can be leased at `now`: wait for it or give up.
-    pub fn short(&mut self, shortage: &Shortage, now: Moment) -> Verdict {
+    ///
+    /// # Errors
+    /// What to tell the caller.
+    pub fn short(&mut self, shortage: &Shortage, now: Moment) -> Result<Verdict, Failure> {
         let spill_until = *self.spill_until.get_or_insert(now + self.plan.spill_after);
         let patient = now < self.patience_until;
         let reachable = shortage.free_at.is_some_and(|free_at| free_at <= self.patience_until);
@@ -110,13 +127,13 @@ impl Trail {
             // Behind the wait their parks are over, and with them what spoke against the groups.
             self.avoid.groups.clear();
             let until = shortage.free_at.unwrap_or(self.patience_until).min(self.patience_until);
-            return Verdict::Wait(if now < spill_until { until.min(spill_until) } else { until });
+            return Ok(Verdict::Wait(if now < spill_until { until.min(spill_until) } else { until }));
         }
         if self.strip() {
-            return Verdict::Next;
+            return Ok(Verdict::Next);
         }
         let free_after = self.free_after(now);
-        Verdict::Stop(match (self.last.take(), &self.avoid.unable.obstacle) {
+        Err(match (self.last.take(), &self.avoid.unable.obstacle) {
             (Some(fault), _) => Failure::from_fault(fault, free_after),
             (None, Some(obstacle)) if shortage.cause == Cause::Inexpressible => {
                 Failure::inexpressible(obstacle)
@@ -137,13 +154,16 @@ impl Trail {
     }
 
     /// An attempt under `lease` met `fault` at `now`: blame, then go on or stop.
+    ///
+    /// # Errors
+    /// What to tell the caller.
     pub fn judge(
         &mut self,
         lease: &mut Lease,
         fault: Fault,
         now: Moment,
         (bounds, budget): (&Relay, &RetryBudget),
-    ) -> Verdict {
+    ) -> Result<(), Failure> {
         self.attempts += 1;
         if fault.kind == FaultKind::SignatureRefused {
             return self.signature_refused(lease, fault, now, bounds);
@@ -171,15 +191,28 @@ impl Trail {
             }
         };
         if stop || now >= self.deadline {
-            return Verdict::Stop(Failure::from_fault(fault, self.free_after(now)));
+            return Err(Failure::from_fault(fault, self.free_after(now)));
         }
         self.last = Some(fault);
-        Verdict::Next
+        self.go_on()
+    }
+
+    fn go_on(&self) -> Result<(), Failure> {
+        if self.abandoned {
+            return Err(Failure::new(FailureKind::Unavailable, "The caller has left."));
+        }
+        Ok(())
     }
 
     /// A thinking signature was refused, which all backends of that dialect then do. Whoever made it takes it: a backend of another
     /// dialect is asked first, then the call is tried without its thinking where that is configured.
-    fn signature_refused(&mut self, lease: &Lease, fault: Fault, now: Moment, bounds: &Relay) -> Verdict {
+    fn signature_refused(
+        &mut self,
+        lease: &Lease,
+        fault: Fault,
+        now: Moment,
+        bounds: &Relay,
+    ) -> Result<(), Failure> {
         let upstream = &lease.candidate().upstream;
         self.other_attempts += 1;
         self.signature.refusals += 1;
@@ -197,10 +230,10 @@ impl Trail {
         let stop = self.other_attempts >= bounds.max_attempts || now >= self.deadline;
         let enough = self.signature.stripped || self.signature.refusals >= SIGNATURE_REFUSALS;
         if stop || enough && !self.strip() {
-            return Verdict::Stop(Failure::from_fault(told, self.free_after(now)));
+            return Err(Failure::from_fault(told, self.free_after(now)));
         }
         self.last = Some(told);
-        Verdict::Next
+        self.go_on()
     }
 
     /// Goes on without thinking, where that is allowed and was not done yet: then those who refused it may be asked again.

@@ -134,7 +134,11 @@ async fn the_process_ends_within_its_grace_though_its_workers_hang() {
     let file = folder.path().join("headgate.yaml");
     std::fs::write(&file, yaml).unwrap();
     let mut child = std::process::Command::new(env!("CARGO_BIN_EXE_headgate"));
-    child.current_dir(folder.path()).args(["serve", "--config"]).arg(&file).stderr(std::process::Stdio::piped());
+    child
+        .current_dir(folder.path())
+        .args(["serve", "--config"])
+        .arg(&file)
+        .stderr(std::process::Stdio::piped());
     let mut child = child.spawn().unwrap();
     until("it listens", || async { tokio::net::TcpStream::connect(data).await.is_ok() }).await;
     let mut hangs = 0;

@@ -6,6 +6,7 @@
 mod read;
 
 use std::collections::BTreeMap;
+use std::sync::LazyLock;
 use std::time::SystemTime;
 
 use sqlx::SqliteConnection;
@@ -51,37 +52,86 @@ fn unwritten(error: StoreError) -> Unwritten {
 
 async fn insert(connection: &mut SqliteConnection, batch: Vec<UsageRecord>) -> Result<(), StoreError> {
     let (mut hours, mut days) = (BTreeMap::new(), BTreeMap::new());
-    for record in &batch {
-        if insert_one(connection, record).await? {
+    let mut left = batch.as_slice();
+    while let Some(shape) = SHAPES.iter().find(|shape| shape.rows <= left.len()) {
+        let (rows, rest) = left.split_at(shape.rows);
+        for record in insert_rows(connection, shape, rows).await? {
             add(&mut hours, record, Step::Hour);
             add(&mut days, record, Step::Day);
         }
+        left = rest;
     }
     add_to(connection, "usage_hourly", hours).await?;
     add_to(connection, "usage_daily", days).await
 }
 
-/// Writes a record; `false` where it is there already.
-async fn insert_one(connection: &mut SqliteConnection, record: &UsageRecord) -> Result<bool, StoreError> {
-    let query = sqlx::query(
-        "INSERT INTO usage (id, at, operation, tenant, key, backend, model, served, counted, stream, input, output, \
-         cache_read, cache_write_5m, cache_write_1h, cost, attempts, queue_us, first_content_us, duration_us, status, \
-         outcome, cause) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) \
-         ON CONFLICT (id) DO NOTHING",
-    );
-    let usage = &record.usage;
+/// Statements for so many records at once: a batch is cut into the largest that fit, for the way to the database's thread and back
+/// costs more than a row. Few enough shapes to stay prepared.
+static SHAPES: LazyLock<[Shape; 4]> = LazyLock::new(|| [256, 32, 4, 1].map(Shape::new));
+
+struct Shape {
+    rows: usize,
+    text: String,
+}
+
+impl Shape {
+    fn new(rows: usize) -> Self {
+        let head = "INSERT INTO usage (id, at, operation, tenant, key, backend, model, served, counted, stream, input, output, \
+                    cache_read, cache_write_5m, cache_write_1h, cost, attempts, queue_us, first_content_us, duration_us, \
+                    status, outcome, cause) VALUES ";
+        let row = "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
+        let text = format!("{head}{} ON CONFLICT (id) DO NOTHING", vec![row; rows].join(", "));
+        Self { rows, text }
+    }
+}
+
+/// Writes records and tells which of them were not there already. Where some were, which is so only after a batch whose first
+/// answer was lost, they are written one by one.
+async fn insert_rows<'a>(
+    connection: &mut SqliteConnection,
+    shape: &'static Shape,
+    rows: &'a [UsageRecord],
+) -> Result<Vec<&'a UsageRecord>, StoreError> {
+    sqlx::query("SAVEPOINT rows").execute(&mut *connection).await?;
+    let written = write_rows(connection, shape, rows).await?;
+    if written == rows.len() as u64 {
+        sqlx::query("RELEASE rows").execute(&mut *connection).await?;
+        return Ok(rows.iter().collect());
+    }
+    sqlx::query("ROLLBACK TO rows").execute(&mut *connection).await?;
+    let mut new = Vec::new();
+    if let Some(single) = SHAPES.last() {
+        for record in rows {
+            if write_rows(connection, single, std::slice::from_ref(record)).await? > 0 {
+                new.push(record);
+            }
+        }
+    }
+    sqlx::query("RELEASE rows").execute(&mut *connection).await?;
+    Ok(new)
+}
+
+async fn write_rows(
+    connection: &mut SqliteConnection,
+    shape: &'static Shape,
+    rows: &[UsageRecord],
+) -> Result<u64, StoreError> {
     let span = |span: std::time::Duration| i64::try_from(span.as_micros()).unwrap_or(i64::MAX);
-    let query = query.bind(record.id.as_str()).bind(micros(record.at)).bind(record.operation);
-    let query = query.bind(record.tenant.as_deref().unwrap_or_default()).bind(&record.key);
-    let query = query.bind(&record.backend).bind(&record.model).bind(record.served.as_deref());
-    let query = query.bind(record.counted_model()).bind(record.stream);
-    let query = query.bind(whole(usage.input)).bind(whole(usage.output)).bind(whole(usage.cache_read));
-    let query = query.bind(whole(usage.cache_write_5m)).bind(whole(usage.cache_write_1h));
-    let query = query.bind(record.cost.map(whole)).bind(i64::from(record.attempts));
-    let query =
-        query.bind(span(record.queued)).bind(record.first_content.map(span)).bind(span(record.duration));
-    let query = query.bind(i64::from(record.status)).bind(record.outcome.name()).bind(record.cause);
-    Ok(query.execute(connection).await?.rows_affected() > 0)
+    let mut query = sqlx::query(shape.text.as_str());
+    for record in rows {
+        let usage = &record.usage;
+        query = query.bind(record.id.as_str()).bind(micros(record.at)).bind(record.operation);
+        query = query.bind(record.tenant.as_deref().unwrap_or_default()).bind(&record.key);
+        query = query.bind(&record.backend).bind(&record.model).bind(record.served.as_deref());
+        query = query.bind(record.counted_model()).bind(record.stream);
+        query = query.bind(whole(usage.input)).bind(whole(usage.output)).bind(whole(usage.cache_read));
+        query = query.bind(whole(usage.cache_write_5m)).bind(whole(usage.cache_write_1h));
+        query = query.bind(record.cost.map(whole)).bind(i64::from(record.attempts));
+        query =
+            query.bind(span(record.queued)).bind(record.first_content.map(span)).bind(span(record.duration));
+        query = query.bind(i64::from(record.status)).bind(record.outcome.name()).bind(record.cause);
+    }
+    Ok(query.execute(connection).await?.rows_affected())
 }
 
 fn add<'a>(sums: &mut BTreeMap<Place<'a>, Counts>, record: &'a UsageRecord, step: Step) {

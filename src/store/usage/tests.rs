@@ -98,6 +98,22 @@ async fn a_record_comes_back_as_it_went_in() {
 }
 
 #[tokio::test]
+async fn a_batch_of_any_length_is_written_whole_and_once_though_parts_were_there() {
+    for length in [1, 3, 4, 5, 31, 37, 255, 256, 257, 293, 600] {
+        let store = memory().await;
+        let batch: Vec<UsageRecord> = (0..length).map(|number| record(NOON + number)).collect();
+        Sink::write(&store, &batch[batch.len() / 3..batch.len() / 2]).await.unwrap();
+        Sink::write(&store, &batch).await.unwrap();
+        let sum = total(&store).await;
+        assert_eq!((sum.requests, sum.input_tokens), (length, 10 * length), "{length}");
+        let (records, _) = store.usage_records(all_records()).await.unwrap();
+        let kept: Vec<&str> = records.iter().map(|record| record.id.as_str()).collect();
+        let wanted: Vec<&str> = batch.iter().map(|record| record.id.as_str()).collect();
+        assert_eq!(kept, wanted);
+    }
+}
+
+#[tokio::test]
 async fn a_batch_written_twice_counts_once() {
     let store = memory().await;
     let batch = vec![record(NOON), record(NOON + 1)];

@@ -80,7 +80,7 @@ impl Shape {
                     cache_read, cache_write_5m, cache_write_1h, cost, attempts, queue_us, first_content_us, duration_us, \
                     status, outcome, cause) VALUES ";
         let row = "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
-        let text = format!("{head}{} ON CONFLICT (id) DO NOTHING", vec![row; rows].join(", "));
+        let text = format!("{head}{} ON CONFLICT (at, id) DO NOTHING", vec![row; rows].join(", "));
         Self { rows, text }
     }
 }
@@ -192,7 +192,7 @@ async fn add_to(
 /// Deletes up to `most` rows of each table; `true` where one may have more.
 async fn delete(connection: &mut SqliteConnection, before: Retention, most: i64) -> Result<bool, StoreError> {
     let records =
-        "DELETE FROM usage WHERE rowid IN (SELECT rowid FROM usage WHERE at < ? ORDER BY at LIMIT ?)";
+        "DELETE FROM usage WHERE (at, id) IN (SELECT at, id FROM usage WHERE at < ? ORDER BY at LIMIT ?)";
     let hourly = "DELETE FROM usage_hourly WHERE (start, tenant, key, backend, model) IN \
                   (SELECT start, tenant, key, backend, model FROM usage_hourly WHERE start < ? ORDER BY start LIMIT ?)";
     let daily = "DELETE FROM usage_daily WHERE (start, tenant, key, backend, model) IN \

@@ -23,7 +23,7 @@ pub fn components() -> Map<String, Value> {
     raw::Tenant::schemas(&mut all);
     raw::AdminToken::schemas(&mut all);
     let wanted = all.into_iter().filter(|(name, _)| !matches!(name.as_str(), "Key" | "LimitGroup"));
-    wanted.map(|(name, schema)| (name, plain(serde_json::to_value(schema).unwrap_or_default()))).collect()
+    wanted.map(|(name, schema)| (name, bare(serde_json::to_value(schema).unwrap_or_default()))).collect()
 }
 
 /// What one kind takes at creation; `for_patch` without its identity, every option also null.
@@ -127,6 +127,11 @@ fn plain(mut schema: Value) -> Value {
             }
         }
     }
+    bare(schema)
+}
+
+/// Without what is said of files.
+fn bare(mut schema: Value) -> Value {
     if let Some(table) = schema.as_object_mut() {
         table.remove("description");
         table.remove("required");

@@ -46,7 +46,7 @@ def test_the_program_does_what_the_document_says(running):
     command = [
         str(pathlib.Path(sys.executable).with_name("schemathesis")), "--config-file", str(HERE / "schemathesis.toml"),
         "run", f"{running.admin_url}/admin/v1/openapi.json", "--header", f"Authorization: Bearer {token}",
-        "--max-examples", str(EXAMPLES), "--workers", "4", "--phases", "examples,coverage,fuzzing,stateful", "--no-color",
+        "--max-examples", str(EXAMPLES), "--workers", "1", "--phases", "examples,coverage,fuzzing,stateful", "--no-color",
     ]
     done = subprocess.run(
         command, cwd=running.scratch, env={**os.environ, "COLUMNS": "160", "HYPOTHESIS_STORAGE_DIRECTORY": str(running.scratch)},

@@ -23,7 +23,7 @@ pub fn components() -> Map<String, Value> {
     raw::Tenant::schemas(&mut all);
     raw::AdminToken::schemas(&mut all);
     let wanted = all.into_iter().filter(|(name, _)| !matches!(name.as_str(), "Key" | "LimitGroup"));
-    wanted.map(|(name, schema)| (name, plain(serde_json::to_value(schema).unwrap_or_default()))).collect()
+    wanted.map(|(name, schema)| (name, bare(serde_json::to_value(schema).unwrap_or_default()))).collect()
 }
 
 /// What one kind takes at creation; `for_patch` without its identity, every option also null.
@@ -127,9 +127,35 @@ fn plain(mut schema: Value) -> Value {
             }
         }
     }
+    bare(schema)
+}
+
+/// Without what is said of files, and with the largest number that is taken: a `format` tells of signed ones only.
+fn bare(mut schema: Value) -> Value {
+    ranges(&mut schema);
     if let Some(table) = schema.as_object_mut() {
         table.remove("description");
         table.remove("required");
     }
     schema
+}
+
+/// Gives whole numbers from 0 on their maximum in place of a format.
+fn ranges(schema: &mut Value) {
+    let most = match schema.get("format").and_then(Value::as_str) {
+        Some("int64") => u64::MAX,
+        Some("int32") => u32::MAX.into(),
+        Some(_) | None => 0,
+    };
+    match schema {
+        Value::Object(table) => {
+            if most > 0 && table.contains_key("minimum") && !table.contains_key("maximum") {
+                table.remove("format");
+                table.insert("maximum".to_owned(), json!(most));
+            }
+            table.values_mut().for_each(ranges);
+        }
+        Value::Array(items) => items.iter_mut().for_each(ranges),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
 }

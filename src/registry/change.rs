@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::entry::{Entry, stored};
 use super::{View, load_in_turn};
-use crate::config::checked::Settings;
+use crate::config::checked::{Settings, TenantAuth};
 use crate::config::{self, Kind, LeftOut};
 use crate::events::{Changed, What};
 use crate::gateway::Gateway;
@@ -209,6 +209,11 @@ async fn make(
     if let Some(problem) = crate::reload::judge(gateway.reloads.started(), &settings) {
         return Err(Refusal::Conflict(problem));
     }
+    if opens(&gateway.settings(), &settings) {
+        let text = "Without its last tenant the data plane would serve everyone who reaches it, this tenant's key included. \
+                    Make another tenant first, or set auth.tenants: open in the configuration's files.";
+        return Err(Refusal::Conflict(text.to_owned()));
+    }
     let view = Arc::new(view);
     if dry || draft.intents.is_empty() {
         return Ok(Made { view, left_out });
@@ -235,6 +240,11 @@ async fn make(
         gateway.pool.events().tell(gateway.clock.now(), What::Change(changed));
     }
     Ok(Made { view, left_out })
+}
+
+/// Whether keys were asked for, and no longer would be.
+fn opens(old: &Settings, new: &Settings) -> bool {
+    new.auth.tenants == TenantAuth::Required && new.tenants.is_empty() && !old.tenants.is_empty()
 }
 
 /// Puts one intent into the view, its secrets sealed.

@@ -64,6 +64,10 @@ async fn a_tenant_s_key_is_shown_once_works_and_ends_at_once() {
     assert_eq!(plane.ask_as("my-own-key-0123456789-abcdef").await, 200);
     plane.expect(200, "DELETE", "/tenants/acme", Value::Null).await;
     assert_eq!(plane.ask_as(newer).await, 401, "revoked");
+    let refused = plane.expect(409, "DELETE", "/tenants/own", Value::Null).await;
+    assert!(refused["detail"].as_str().unwrap().contains("last tenant"), "{refused}");
+    assert_eq!(plane.ask_as("my-own-key-0123456789-abcdef").await, 200);
+    assert_eq!(plane.ask_as(newer).await, 401, "the last one does not open the door to the others");
 }
 
 #[tokio::test]

@@ -1,5 +1,6 @@
 """Both sides of every scenario: the simulator asked directly, and the same simulator behind a gateway."""
 
+import contextlib
 import os
 
 import pytest
@@ -100,6 +101,13 @@ def gateway(scratch, simulator):
     yield start
     for each in running:
         each.__exit__()
+
+
+@pytest.fixture
+def operated(scratch, simulator):
+    """Starts a gateway of the test's own with an admin API: `operated(**options)`."""
+    with contextlib.ExitStack() as running:
+        yield lambda **options: running.enter_context(stack.AdminGateway(scratch, simulator.url, **options))
 
 
 @pytest.fixture

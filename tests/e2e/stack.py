@@ -6,15 +6,18 @@ and HEADGATE_E2E_KEY and exits with the command's code.
 
 import base64
 import contextlib
+import http.client
 import json
 import os
 import pathlib
+import secrets
 import socket
 import subprocess
 import sys
 import tempfile
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
 
 KEYS = [f"sk-ant-api03-sim-org-{org}-{number}" for org in "abc" for number in (1, 2)]
@@ -185,12 +188,94 @@ class Gateway(Program):
     def environment(self):
         return {**Program.environment(), **self.secrets}
 
+    @property
+    def admin_url(self):
+        return f"http://127.0.0.1:{self.ports[1]}"
+
     def command(self, ports):
         listen = {"listen": f"127.0.0.1:{ports[0]}", "admin_listen": f"127.0.0.1:{ports[1]}"}
         config = {**self.config, "server": {**self.config["server"], **listen}}
         path = self.scratch / "headgate.yaml"
         path.write_text(json.dumps(config))
         return ["serve", "--config", str(path)]
+
+
+class AdminGateway(Gateway):
+    """A gateway that is operated while it runs: a store of its own, a master key, and a token of every role in `tokens`."""
+
+    def __init__(self, scratch, upstream, keys=KEYS[:1], private=True, failures=100_000, **options):
+        auth = {
+            "admin_failures_per_minute": failures,
+            "admin_tokens": [
+                {"name": f"the-{role}", "token": f"env:E2E_TOKEN_{role.upper()}", "role": role} for role in ROLES
+            ],
+        }
+        store = {"url": "sqlite://headgate.db", "master_key": "env:E2E_MASTER_KEY"}
+        super().__init__(scratch, upstream, keys, **{"auth": auth, "store": store, **options})
+        self.config["server"] = {**self.config["server"], "allow_private_upstreams": private}
+        self.tokens = {role: f"hga_{role}_{secrets.token_hex(16)}" for role in ROLES}
+        self.secrets["E2E_MASTER_KEY"] = secrets.token_hex(32)
+        self.secrets.update({f"E2E_TOKEN_{role.upper()}": token for role, token in self.tokens.items()})
+
+    def admin(self, role="admin"):
+        return Admin(self.admin_url, self.tokens[role])
+
+
+ROLES = ("viewer", "operator", "admin")
+
+
+class Answered:
+    """What the admin API answered."""
+
+    def __init__(self, status, headers, body):
+        self.status, self.headers, self.body = status, headers, body
+
+    def __repr__(self):
+        return f"{self.status} {self.body[:600]!r}"
+
+    @property
+    def json(self):
+        return json.loads(self.body)
+
+
+class Admin:
+    """The admin API as one token sees it; a connection a request."""
+
+    def __init__(self, url, token):
+        self.place, self.token = urllib.parse.urlsplit(url).netloc, token
+
+    def ask(self, method, path, body=None, **headers):
+        connection = http.client.HTTPConnection(self.place, timeout=30)
+        try:
+            data = None if body is None else json.dumps(body)
+            named = {name.replace("_", "-"): value for name, value in headers.items()}
+            connection.request(
+                method, f"/admin/v1{path}", data,
+                {"authorization": f"Bearer {self.token}", "content-type": "application/json", **named},
+            )
+            response = connection.getresponse()
+            return Answered(response.status, {name.lower(): value for name, value in response.getheaders()}, response.read())
+        finally:
+            connection.close()
+
+    def does(self, method, path, body=None, status=None, **headers):
+        """The answer to what has to go well; `status` is any 2xx unless said."""
+        answered = self.ask(method, path, body, **headers)
+        fits = answered.status == status if status else answered.status < 300
+        assert fits, f"{method} {path} {body}: {answered}"
+        return answered.json
+
+    def get(self, path):
+        return self.does("GET", path)
+
+    def post(self, path, body=None, status=None, **headers):
+        return self.does("POST", path, body, status, **headers)
+
+    def patch(self, path, body, **headers):
+        return self.does("PATCH", path, body, **headers)
+
+    def delete(self, path):
+        return self.does("DELETE", path)
 
 
 def main():

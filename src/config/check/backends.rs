@@ -155,8 +155,13 @@ fn provider_settings(
     let mut place = |option: &str, value: Option<&str>| {
         let option = format!("{path}.{option}");
         let text = findings.text(&option, value);
-        if !text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.:".contains(&byte)) {
-            findings.wrong(option, "is not a name, expected letters, digits and - _ . :");
+        // A project may be of a domain (`example.com:project`); the others become part of a host's name.
+        let (also, expected): (&[u8], _) = match option.ends_with(".project") {
+            true => (b"-_.:", "is not a name, expected letters, digits and - _ . :"),
+            false => (b"-", "is not a name, expected letters, digits and -"),
+        };
+        if !text.bytes().all(|byte| byte.is_ascii_alphanumeric() || also.contains(&byte)) {
+            findings.wrong(option, expected);
         }
         text
     };

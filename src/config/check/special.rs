@@ -23,7 +23,18 @@ pub fn is_special_host(host: &str) -> bool {
     if let Ok(address) = name.trim_matches(['[', ']']).parse::<IpAddr>() {
         return is_special(address);
     }
-    let private = ["localhost", "local", "internal", "home.arpa", "lan", "svc", "cluster.local"];
+    let private = [
+        "localhost",
+        "localdomain",
+        "local",
+        "internal",
+        "intranet",
+        "home.arpa",
+        "home",
+        "corp",
+        "lan",
+        "svc",
+    ];
     let under =
         |suffix: &str| name.strip_suffix(suffix).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'));
     name.is_empty() || !name.contains('.') || private.into_iter().any(under)

@@ -260,7 +260,7 @@ fn a_backend_has_what_its_provider_needs() {
     );
     assert_eq!(
         of_backend("provider: bedrock, region: 'a/b'"),
-        ["backends[0].region: is not a name, expected letters, digits and - _ . :"]
+        ["backends[0].region: is not a name, expected letters, digits and -"]
     );
 }
 

@@ -222,7 +222,8 @@ fn digest(request: &HttpRequest, body: &[u8]) -> [u8; 32] {
 
 fn text_header(request: &HttpRequest, name: &'static str) -> Result<Option<String>, Problem> {
     let Some(value) = request.headers().get(name) else { return Ok(None) };
-    let text = value.to_str().ok().filter(|text| !text.is_empty() && text.len() <= 200);
+    let visible = |text: &&str| text.bytes().all(|byte| byte == b' ' || byte.is_ascii_graphic());
+    let text = value.to_str().ok().filter(|text| !text.is_empty() && text.len() <= 200).filter(visible);
     text.map(|text| Some(text.to_owned()))
         .ok_or_else(|| Problem::field(name, "expected 1 to 200 visible ASCII characters"))
 }

@@ -153,7 +153,8 @@ fn parameters(route: &Route) -> Value {
     let query = |name: &str, schema: Value| json!({ "name": name, "in": "query", "schema": schema });
     let text = || json!({ "type": "string", "maxLength": 200, "pattern": LINE });
     let header = |name: &str| {
-        let schema = json!({ "type": "string", "minLength": 1, "maxLength": 200, "pattern": "^[!-~]+$" });
+        let schema =
+            json!({ "type": "string", "minLength": 1, "maxLength": 200, "pattern": "^[!-~]([ -~]*[!-~])?$" });
         json!({ "name": name, "in": "header", "schema": schema })
     };
     let mut all = Vec::new();

@@ -12,6 +12,8 @@ use crate::config::Kind;
 /// Options of a key that are secrets.
 const KEY_SECRETS: [&str; 6] =
     ["secret", "bearer_token", "access_key_id", "secret_access_key", "session_token", "service_account"];
+/// How references of files begin.
+const REFERENCES: [&str; 4] = ["env:", "file:", "value:", "stored:"];
 /// Longest secret, bytes.
 const MAX_SECRET: usize = 16 << 10;
 
@@ -201,6 +203,12 @@ fn secret(path: &str, value: Value) -> Result<Option<Secret>, Problem> {
     if trimmed.is_empty() {
         return Err(Problem::field(path, "is empty"));
     }
+    // Stored as it stands it would fail upstream, hours later; no real secret begins like that.
+    if let Some(scheme) = REFERENCES.iter().find(|scheme| trimmed.starts_with(**scheme)) {
+        let text =
+            format!("is a reference ({scheme}...), expected the secret itself: references belong to files");
+        return Err(Problem::field(path, text));
+    }
     Ok(Some(Secret::new(trimmed.to_owned())))
 }
 
@@ -257,6 +265,9 @@ mod tests {
         }
         for wrong in [json!({ "secret": 1 }), json!({ "secret": " " }), json!({ "enabled": "yes" })] {
             assert!(parts(Kind::Key, wrong).is_err());
+        }
+        for reference in ["env:NAME", " file:/run/key", "value:sk", "stored:key/a/secret"] {
+            assert!(parts(Kind::Key, json!({ "secret": reference })).is_err(), "{reference}");
         }
     }
 }

@@ -223,7 +223,8 @@ fn full_id(asked: &Asked<'_>, kind: Kind) -> Result<String, Problem> {
 /// The id of something new.
 fn identity(kind: Kind, fields: &serde_json::Map<String, Value>) -> Result<String, Problem> {
     let name = |field: &'static str| {
-        let text = fields.get(field).and_then(Value::as_str).unwrap_or_default();
+        let given = fields.get(field).filter(|value| !value.is_null());
+        let text = given.ok_or_else(|| Problem::field(field, "is missing"))?.as_str().unwrap_or_default();
         let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"._-:@".contains(&byte);
         let sound = !text.is_empty() && text.len() <= 64 && text.bytes().all(allowed);
         let wrong = || Problem::field(field, "is not a name, expected 1 to 64 letters, digits and . _ - : @");

@@ -85,6 +85,9 @@ fn sort(name: &str, fields: Map<String, Value>, wanted: &mut BTreeMap<String, Pa
     if wanted.contains_key(name) {
         return Err("name: is there twice".to_owned());
     }
+    if fields.get("backend").is_none_or(Value::is_null) {
+        return Err("backend: is missing".to_owned());
+    }
     let parts = Parts::of(Kind::Key, fields).map_err(|problem| problem.to_string())?;
     wanted.insert(name.to_owned(), parts);
     Ok(())

@@ -134,6 +134,15 @@ impl Store {
         }
     }
 
+    /// Waits for `work` no longer than for one operation of the store.
+    ///
+    /// # Errors
+    /// Those of `work`; `Unavailable` when it takes longer.
+    pub async fn in_time<T>(&self, work: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
+        let timeout = self.0.address.timeout;
+        tokio::time::timeout(timeout, work).await.unwrap_or_else(|_| Err(StoreError::late(timeout)))
+    }
+
     fn keep_answers(&self) -> Duration {
         self.0.address.keep_answers
     }
@@ -191,7 +200,7 @@ impl Store {
         let result = match tokio::time::timeout(timeout, task).await {
             Ok(Ok(result)) => result,
             Ok(Err(_)) => Err(StoreError::unavailable("its task has ended early")),
-            Err(_) => Err(StoreError::unavailable(format!("no answer within {} ms", timeout.as_millis()))),
+            Err(_) => Err(StoreError::late(timeout)),
         };
         self.0.standing.note(side, result.as_ref().err(), self.0.clock.wall());
         result

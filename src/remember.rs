@@ -145,6 +145,10 @@ impl Memory {
         let mut waiting: Vec<Ask> = Vec::new();
         loop {
             let now = self.gateway.clock.now();
+            if let (false, Some(kept)) = (waiting.is_empty(), self.kept.as_mut()) {
+                // A key that was made switched off, and switched on since: the store has what was never seen here.
+                kept.switches = None;
+            }
             // The store notes its failures itself, once each.
             let saved = self.save().await;
             for told in waiting.drain(..) {
@@ -223,14 +227,14 @@ impl Memory {
             return Ok(());
         }
         let off: BTreeSet<&str> = switches.iter().map(|switch| switch.key.as_str()).collect();
-        let was_off = |key: &str| {
-            kept.switches.as_ref().is_none_or(|known| known.iter().any(|switch| switch.key == key))
-        };
-        let named = table.seats().map(|(_, seat)| seat.id.name.as_str());
-        let on: BTreeSet<&str> = named.filter(|key| !off.contains(key) && was_off(key)).collect();
-        let on: Vec<String> = on.into_iter().map(str::to_owned).collect();
-        let known = kept.switches.iter().flatten().collect::<BTreeSet<_>>();
-        let new: Vec<StoredSwitch> = switches.iter().filter(|switch| !known.contains(switch)).cloned().collect();
+        let named: BTreeSet<&str> = table.seats().map(|(_, seat)| seat.id.name.as_str()).collect();
+        // Keys come and go with their switches, so what is stored is asked and not remembered.
+        let stored = self.store.switches().await?;
+        let on = stored.iter().map(|switch| &switch.key);
+        let on: Vec<String> =
+            on.filter(|key| named.contains(key.as_str()) && !off.contains(key.as_str())).cloned().collect();
+        let new: Vec<StoredSwitch> =
+            switches.iter().filter(|switch| !stored.contains(switch)).cloned().collect();
         if !new.is_empty() || !on.is_empty() {
             self.store.save_switches(&new, &on).await?;
         }

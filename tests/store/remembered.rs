@@ -241,9 +241,15 @@ async fn an_unchanged_pool_writes_nothing_and_a_kept_one_is_looked_at_every_seco
     reminder.write_down().await.unwrap();
     assert_eq!(store.switches().await.unwrap().len(), 3, "who asks is told once it is written");
     seat(&gateway, "k2").health.disabled.store(false, Relaxed);
+    reminder.write_down().await.unwrap();
+    let behind = StoredSwitch { key: "k2".to_owned(), state: SwitchState::Disabled };
+    store.save_switches(&[behind], &[]).await.unwrap();
+    reminder.write_down().await.unwrap();
+    assert_eq!(store.switches().await.unwrap().len(), 2, "what a change has stored meanwhile is seen");
+    seat(&gateway, "k1").health.disabled.store(false, Relaxed);
     reminder.end();
     keeping.await.unwrap();
-    assert_eq!(store.switches().await, Ok(vec![off, other]), "the last is written at the end");
+    assert_eq!(store.switches().await, Ok(vec![other]), "the last is written at the end");
     assert!(reminder.write_down().await.is_err());
 }
 

@@ -49,7 +49,7 @@ class Operated(stack.Gateway):
         except urllib.error.HTTPError as error:
             with error:
                 status, text, kind = error.code, error.read(), error.headers.get("content-type", "")
-        return status, json.loads(text) if "json" in kind and "lines" not in kind and text else text
+        return status, json.loads(text) if kind.split(";")[0].endswith(("/json", "+json")) else text
 
     def expect(self, status, method, path, body=None, **how):
         found, answer = self.ask(method, path, body, **how)

@@ -9,7 +9,7 @@ import stack
 
 MASTER = "3f" * 32
 ROLES = {"admin": "e2e-admin-", "operator": "e2e-operator-", "viewer": "e2e-viewer-"}
-MODEL = "claude-sonnet-4-5"
+MODEL = "claude-sonnet-5"
 PROXYLESS = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 

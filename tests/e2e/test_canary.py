@@ -10,7 +10,6 @@ import re
 import string
 import subprocess
 import threading
-import time
 import urllib.request
 
 import pytest
@@ -254,9 +253,8 @@ def test_no_secret_comes_out_anywhere(tmp_path, level):
         places["headgate check"] = nest.run("check", "--config", "CONFIG")
         places["arguments of the process"] = open(f"/proc/{gateway.process.pid}/cmdline", "rb").read()
         stack.until(lambda: b"key." in b"".join(events), "events are told")
-        time_of_look = time.monotonic()
         database = b"".join(file.read_bytes() for file in sorted(tmp_path.glob("canary.db*")))
-        assert b"made-key" in database and time_of_look
+        assert b"made-key" in database
         places |= {"the database": database, "events": b"".join(events)}
     places["the database at rest"] = nest.database.read_bytes()
     places["the log"] = gateway.log.read_bytes()

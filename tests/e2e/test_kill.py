@@ -160,7 +160,7 @@ def test_fifty_kills_lose_no_acknowledged_write_and_at_most_a_second_of_usage(sc
             traffic = [Traffic(gateway) for _ in range(2)]
             [each.start() for each in traffic]
             before = ledger.audited
-            end = time.monotonic() + rng.uniform(0.05, 2.0)
+            end = time.monotonic() + rng.uniform(0.05, 1.6)
             killed = kill < KILLS
             killer = threading.Timer(end - time.monotonic(), gateway.process.kill)
             if killed:

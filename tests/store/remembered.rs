@@ -190,7 +190,7 @@ async fn what_belongs_to_a_key_that_comes_later_waits_for_it() {
 
 #[tokio::test]
 async fn a_store_that_cannot_be_read_at_the_start_is_not_written_over() {
-    let stand = Stand::file().within(Duration::from_millis(200));
+    let stand = Stand::file().within(Duration::from_secs(1));
     let store = stand.open().await;
     let before = process(settings("two"), noon());
     park(&before, &seat(&before, "k1").health.park, DAY);

@@ -15,8 +15,8 @@ use tokio::sync::{Notify, mpsc, oneshot};
 
 use crate::clock::Moment;
 use crate::gateway::Gateway;
-use crate::store::{Store, StoreError, StoreState, StoredPark, StoredSwitch};
 use crate::pool::table::Table;
+use crate::store::{Store, StoreError, StoreState, StoredPark, StoredSwitch};
 use pool::Parked;
 
 /// How often the pool is looked at: what a crash may lose.

@@ -13,9 +13,7 @@ use crate::config::checked::Settings;
 use crate::config::{self, Kind, LeftOut};
 use crate::events::{Changed, What};
 use crate::gateway::Gateway;
-use crate::store::{
-    Change, NewAnswer, NewAudit, Resealed, Resource, SealedField, Store, StoreError, Write,
-};
+use crate::store::{Change, NewAnswer, NewAudit, Resealed, Resource, SealedField, Store, StoreError, Write};
 use crate::vault::Vault;
 
 /// Sealed anew within one transaction.

@@ -140,7 +140,10 @@ impl Store {
     ///
     /// # Errors
     /// Those of `work`; `Unavailable` when it takes longer.
-    pub async fn in_time<T>(&self, work: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
+    pub async fn in_time<T>(
+        &self,
+        work: impl Future<Output = Result<T, StoreError>>,
+    ) -> Result<T, StoreError> {
         let timeout = self.0.address.timeout;
         tokio::time::timeout(timeout, work).await.unwrap_or_else(|_| Err(StoreError::late(timeout)))
     }

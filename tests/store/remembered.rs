@@ -14,9 +14,7 @@ use headgate::pool::health::Hold;
 use headgate::pool::park::{Notice, Park};
 use headgate::pool::table::Seat;
 use headgate::remember::{Memory, Reminder};
-use headgate::store::{
-    AuditPage, Change, Kind, NewAudit, Resource, Store, StoredSwitch, SwitchState, Write,
-};
+use headgate::store::{AuditPage, Change, Kind, NewAudit, Resource, Store, StoredSwitch, SwitchState, Write};
 use headgate_providers::{Dimension, FaultKind, Source};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use sqlx::{Connection as _, Executor as _};

@@ -44,7 +44,10 @@ impl Fields {
     pub fn texts(self) -> BTreeMap<String, String> {
         let texts = self.0.into_iter().map(|(name, value)| match value {
             Value::String(text) => (name, text),
-            other => (name, other.to_string()),
+            other
+            @ (Value::Null | Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_)) => {
+                (name, other.to_string())
+            }
         });
         texts.collect()
     }

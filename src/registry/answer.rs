@@ -51,30 +51,24 @@ fn unhex(text: &str) -> Option<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::checked::MasterKey;
     use crate::config::{Environment, load};
 
-    const OLD: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
-    const NEW: &str = "fedcba9876543210fedcba9876543210fedcba9876543210fedcba9876543210";
-
-    fn vault(newest: &str, previous: &str) -> Vault {
-        let env: Environment = [
-            ("HEADGATE_MASTER_KEY", newest),
-            ("OTHER", previous),
-            ("HEADGATE__STORE__PREVIOUS_MASTER_KEYS", "[env:OTHER]"),
-        ]
-        .into_iter()
-        .collect();
-        Vault::of(&load(&[], &env).unwrap_or_else(|error| panic!("{error}")).store).unwrap()
+    fn vault(newest: u8, previous: u8) -> Vault {
+        let mut store = load(&[], &Environment::default()).unwrap_or_else(|error| panic!("{error}")).store;
+        store.master_key = Some(MasterKey::new([newest; 32].into()));
+        store.previous_master_keys = vec![MasterKey::new([previous; 32].into())];
+        Vault::of(&store).unwrap()
     }
 
     #[test]
     fn a_kept_answer_is_sealed_anew_once_and_opens_without_the_earlier_key() {
         let minted = Secret::new("hgc_minted".to_owned());
-        let old = kept(Some(&vault(OLD, NEW)), "one", "t", Some(&minted));
-        let both = vault(NEW, OLD);
+        let old = kept(Some(&vault(1, 1)), "one", "t", Some(&minted));
+        let both = vault(2, 1);
         let new = resealed(&both, "one", &old).unwrap();
         assert_eq!(resealed(&both, "one", &new), None, "it is current");
-        let (id, secret) = opened(Some(&vault(NEW, NEW)), "one", &new);
+        let (id, secret) = opened(Some(&vault(2, 2)), "one", &new);
         assert_eq!((id.as_str(), secret.unwrap().expose()), ("t", "hgc_minted"));
         assert!(opened(Some(&both), "another", &new).1.is_none(), "it is bound to its idempotency key");
         assert_eq!(resealed(&both, "one", &kept(Some(&both), "one", "t", None)), None, "nothing is sealed in it");

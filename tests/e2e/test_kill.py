@@ -26,13 +26,16 @@ class Ledger:
         """One random write. Raises where no answer came."""
         kind = self.rng.choice(["tenants", "keys", "routes"])
         mine = [id for (of, id) in self.acknowledged if of == kind]
-        doing = self.rng.choice(["create", "patch", "patch", "patch", "delete", "rotate", "switch", "switch"]) if mine else "create"
-        if doing in ("rotate", "switch") and kind != "keys":
+        doing = self.rng.choice(["create", "patch", "patch", "patch", "delete", "rotate", "switch", "switch", "park"]) if mine else "create"
+        if doing in ("rotate", "switch", "park") and kind != "keys":
             doing = "patch"
         if doing == "create":
             return self.create(gateway, kind)
         target = (kind, self.rng.choice(mine))
         before = self.acknowledged[target]
+        if doing == "rotate" and before["parked"]:
+            # A park belongs to its secret and comes back with it, so only keys without one get another.
+            doing = "park"
         path = f"/{kind}/{target[1]}"
         weight = self.rng.randint(1, 10_000)
         if doing == "delete":
@@ -43,6 +46,9 @@ class Ledger:
         elif doing == "switch":
             after = {**before, "enabled": not before["enabled"]}
             ask = ("POST", f"{path}/{'disable' if before['enabled'] else 'enable'}")
+        elif doing == "park":
+            after = {**before, "parked": not before["parked"]}
+            ask = ("POST", f"{path}/unpark") if before["parked"] else ("POST", f"{path}/park", {"seconds": 3600})
         elif kind == "routes":
             after = {**before, "revision": before["revision"] + 1, "spill_after_ms": weight}
             ask = ("PATCH", path, {"spill_after_ms": weight})
@@ -65,7 +71,7 @@ class Ledger:
             body = after = {"name": name, "weight": weight}
         elif kind == "keys":
             after = {"name": name, "weight": weight, "enabled": self.rng.random() < 0.5}
-            body = {**after, "backend": "anthropic", "secret": KEY.format("a", "1")}
+            body, after = {**after, "backend": "anthropic", "secret": KEY.format("a", "1")}, {**after, "parked": False}
         else:
             body = after = {"model": name, "spill_after_ms": weight, "targets": [{"backend": "anthropic"}]}
         # A route's id is the program's to say, so it is found by its model.
@@ -103,6 +109,7 @@ class Ledger:
 
 def same(found, expected):
     """Whether it is so; a route's targets come back with more in them."""
+    found = {**found, "parked": bool(found.get("parks"))}
     return all(found[name] == value for name, value in expected.items() if name != "targets")
 
 

@@ -71,6 +71,10 @@ mod tests {
         let (id, secret) = opened(Some(&vault(2, 2)), "one", &new);
         assert_eq!((id.as_str(), secret.unwrap().expose()), ("t", "hgc_minted"));
         assert!(opened(Some(&both), "another", &new).1.is_none(), "it is bound to its idempotency key");
-        assert_eq!(resealed(&both, "one", &kept(Some(&both), "one", "t", None)), None, "nothing is sealed in it");
+        assert_eq!(
+            resealed(&both, "one", &kept(Some(&both), "one", "t", None)),
+            None,
+            "nothing is sealed in it"
+        );
     }
 }

@@ -210,7 +210,10 @@ async fn a_store_that_cannot_be_read_at_the_start_is_not_written_over() {
         tries += 1;
         assert!(tries < 50, "it comes back by itself");
     }
-    assert_eq!(left(&after, &seat(&after, "k1").health.park), Some(86_400));
+    assert!(
+        left(&after, &seat(&after, "k1").health.park).is_some_and(|left| left > 86_300),
+        "less the time of the tries"
+    );
     assert_eq!(store.parks().await.unwrap().len(), 1);
 }
 

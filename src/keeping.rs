@@ -10,7 +10,7 @@ use tokio::task::JoinHandle;
 
 use crate::gateway::Gateway;
 use crate::registry;
-use crate::remember::Memory;
+use crate::remember::{Memory, Reminder};
 use crate::store::{Store, StoreAddress};
 use crate::usage::writer::Writer;
 
@@ -21,9 +21,9 @@ pub const LAST_WRITES: Duration = Duration::from_secs(4);
 pub struct Keeping(Option<Kept>);
 
 struct Kept {
-    gateway: Arc<Gateway>,
     store: Store,
     memory: JoinHandle<()>,
+    reminder: Reminder,
     loading: Option<JoinHandle<()>>,
     writer: Option<Writer>,
 }
@@ -48,13 +48,15 @@ impl Keeping {
         if let Err(error) = memory.restore().await {
             tracing::warn!(%error, "long parks and switched keys are not restored yet");
         }
-        let memory = store.background().spawn(memory.keep());
+        let (reminder, asked) = Reminder::new();
+        let memory = store.background().spawn(memory.keep(asked));
+        gateway.registry.remind_with(reminder.clone());
         let writer = gateway.usage.open(settings.usage.queue).and_then(|waiting| {
             let (usage, metrics) = (settings.usage.clone(), gateway.metrics.clone());
             let started = Writer::start(store.clone(), waiting, usage, gateway.clock, metrics);
             started.inspect_err(|error| tracing::error!(%error, "usage is not written")).ok()
         });
-        Self(Some(Kept { gateway: gateway.clone(), store, memory, loading, writer }))
+        Self(Some(Kept { store, memory, reminder, loading, writer }))
     }
 
     /// Writes what is still to be written and closes the store, within [`LAST_WRITES`].
@@ -70,9 +72,8 @@ impl Keeping {
                     tracing::error!(records = lost, "records of usage are lost: the store did not take them");
                 }
             }
-            kept.memory.abort();
-            let mut last = Memory::new(kept.gateway.clone(), kept.store.clone());
-            if let Err(error) = last.save().await {
+            kept.reminder.end();
+            if let Err(error) = kept.memory.await {
                 tracing::warn!(%error, "the last parks and switches are not written");
             }
             kept.store.close().await;

@@ -299,6 +299,7 @@ fn takes_restart(started: &Settings, new: &Settings) -> Vec<&'static str> {
         ("store.url", started.store.url.expose() == new.store.url.expose()),
         ("store.timeout_ms", started.store.timeout == new.store.timeout),
         ("store.idempotency_s", started.store.idempotency == new.store.idempotency),
+        ("usage", started.usage == new.usage),
         ("log", started.log == new.log),
     ]
     .into_iter()
@@ -324,7 +325,7 @@ mod tests {
         let same = settings("{ backends: [], relay: { max_attempts: 2 }, server: { drain_delay_s: 1 } }");
         assert!(takes_restart(&started, &same).is_empty());
         let other = settings(
-            "{ backends: [], server: { listen: '127.0.0.1:1', drain_timeout_s: 5, workers: 900 }, store: { url: 'sqlite://b', timeout_ms: 9999, idempotency_s: 9 }, log: { level: debug } }",
+            "{ backends: [], server: { listen: '127.0.0.1:1', drain_timeout_s: 5, workers: 900 }, store: { url: 'sqlite://b', timeout_ms: 9999, idempotency_s: 9 }, usage: { flush_ms: 90 }, log: { level: debug } }",
         );
         let named = [
             "server.listen",
@@ -333,6 +334,7 @@ mod tests {
             "store.url",
             "store.timeout_ms",
             "store.idempotency_s",
+            "usage",
             "log",
         ];
         assert_eq!(takes_restart(&started, &other), named);

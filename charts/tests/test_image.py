@@ -171,6 +171,10 @@ def test_the_default_values_run_as_any_user_on_a_read_only_root(image, tmp_path)
             assert status["NoNewPrivs"] == "1"
         mounts = {line.split()[4]: line.split()[5].split(",") for line in (proc / "mountinfo").read_text().splitlines()}
         assert "ro" in mounts["/"], f"user {uid}"
+        database = (container.data / "headgate.db").stat()
+        assert database.st_size > 0 and stat.S_IMODE(database.st_mode) == 0o600, "its store is on the volume, its own"
+        if os.geteuid() == 0:
+            assert database.st_uid == uid
         assert stack.fetch(f"http://127.0.0.1:{port}/v1/messages", "POST", {})[0] == 401
         assert container.stop() == 0, container.log.read_text()
 

@@ -174,7 +174,7 @@ def test_pods_are_replaced_only_for_what_a_reload_cannot_apply():
         return {name: value for name, value in annotations.items() if name.startswith("checksum/")}
 
     at_start = [{"server": {"workers": 3}}, {"server": {"drain_timeout_s": 5}}, {"log": {"level": "debug"}},
-                {"server": {"tls": {"cert": "file:/a", "key": "file:/b"}}}, {"deadlines": {"write_stall_ms": 5}}]
+                {"server": {"tls": {"cert": "file:/a", "key": "file:/b"}}}, {"deadlines": {"write_stall_ms": 5}}, {"usage": {"flush_ms": 90}}]
     live = [{"server": {"drain_delay_s": 5}}, {"relay": {"max_wait_ms": 5}}, {"deadlines": {"idle_ms": 5}}]
     for mode, change in itertools.product(("needed", "always", "never"), at_start + live):
         differs = sums({"rollOnChange": mode}) != sums({"rollOnChange": mode, "config": change})

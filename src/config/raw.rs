@@ -100,6 +100,7 @@ pub struct Store {
     pub timeout_ms: u64,
     pub idempotency_s: u64,
     pub durable_park_s: u64,
+    pub keep_audit_days: u64,
 }
 
 /// `ledger`.

@@ -8,16 +8,12 @@ use headgate_providers::Secret;
 use serde_json::Value;
 
 use super::entry::{Entry, stored};
-use super::{View, load_in_turn};
+use super::{View, answer, load_in_turn};
 use crate::config::checked::{Settings, TenantAuth};
 use crate::config::{self, Kind, LeftOut};
 use crate::events::{Changed, What};
 use crate::gateway::Gateway;
-use crate::pool::health::Health;
-use crate::store::{
-    Change, NewAnswer, NewAudit, Resealed, Resource, SealedField, Store, StoreError, StoredSwitch,
-    SwitchState, Write,
-};
+use crate::store::{Change, NewAnswer, NewAudit, Resealed, Resource, SealedField, Store, StoreError, Write};
 use crate::vault::Vault;
 
 /// Sealed anew within one transaction.
@@ -152,9 +148,11 @@ pub async fn change(
     draft: impl FnOnce(&View) -> Result<Draft, Refusal> + Send + 'static,
 ) -> Result<Made, Refusal> {
     let running = tokio::spawn(async move {
-        let _turn = gateway.reloads.turn().await;
         let store =
             gateway.registry.store().ok_or_else(|| Refusal::Unavailable("there is no store".to_owned()))?;
+        // Behind others that wait for a store that is away.
+        let turn = async { Ok(gateway.reloads.turn().await) };
+        let _turn = store.in_time(turn).await?;
         if gateway.registry.doubtful.load(Relaxed) || gateway.auth.is_unsure() {
             load_in_turn(&gateway).await?;
         }
@@ -227,11 +225,6 @@ async fn make(
     gateway.pool.switch_off_by_name(&draft.off);
     gateway.registry.view.store(view.clone());
     crate::reload::put_in_force(gateway, settings);
-    if !draft.off.is_empty()
-        && let Err(error) = save_switches(gateway, store).await
-    {
-        tracing::warn!(%error, "that new keys begin switched off could not be written down");
-    }
     for intent in &draft.intents {
         let (kind, id) = intent.target();
         let action = format!("{}.{}", kind.name(), draft.action);
@@ -318,7 +311,12 @@ fn record(old: &View, new: &View, actor: &Actor, draft: &Draft, gateway: &Gatewa
         let (before, after) = (old.entries.get(&target), new.entries.get(&target));
         let (kind, id) = target;
         match (before, after) {
-            (None, Some(after)) => writes.push(Write::Create(after.resource.clone())),
+            (None, Some(after)) => {
+                writes.push(Write::Create(after.resource.clone()));
+                if kind == Kind::Key && draft.off.contains(&id) {
+                    writes.push(Write::SwitchOff { key: id.clone() });
+                }
+            }
             (Some(before), Some(after)) => writes
                 .push(Write::Update { resource: after.resource.clone(), expected: before.resource.revision }),
             (Some(before), None) => writes.push(Write::Delete {
@@ -342,31 +340,22 @@ fn record(old: &View, new: &View, actor: &Actor, draft: &Draft, gateway: &Gatewa
     Change { writes, audit, answer: draft.answer.clone(), at: gateway.clock.wall() }
 }
 
-/// Writes down what an operator did to live state, and the switches of all keys, where there is a store.
+/// Writes down what an operator did to live state, and how that is now, where there is a store.
 ///
 /// # Errors
 /// The store does not take it: what was done is in force in this process, but not written down.
 pub async fn note(gateway: &Gateway, entry: NewAudit) -> Result<(), Refusal> {
     tracing::info!(operator = entry.actor, action = entry.action, id = entry.id, "an operator acts");
     let Some(store) = gateway.registry.store() else { return Ok(()) };
-    save_switches(gateway, &store).await?;
     let change = Change { writes: Vec::new(), audit: vec![entry], answer: None, at: gateway.clock.wall() };
-    Ok(store.change(change).await?)
-}
-
-/// Keeps which keys are off or drained.
-async fn save_switches(gateway: &Gateway, store: &Store) -> Result<(), StoreError> {
-    let table = gateway.pool.table();
-    let switched = |health: &Health| match (health.is_enabled(), health.draining.load(Relaxed)) {
-        (false, _) => Some(SwitchState::Disabled),
-        (true, true) => Some(SwitchState::Draining),
-        (true, false) => None,
+    let reminder = gateway.registry.reminder.load_full();
+    let writing = async {
+        match reminder {
+            Some(reminder) => tokio::try_join!(store.change(change), reminder.write_down()).map(|_| ()),
+            None => store.change(change).await,
+        }
     };
-    let switches = table.seats().filter_map(|(_, seat)| {
-        let state = switched(&seat.health)?;
-        Some(StoredSwitch { key: seat.id.name.clone(), state })
-    });
-    store.save_switches(&switches.collect::<Vec<_>>()).await
+    Ok(store.in_time(writing).await?)
 }
 
 /// Seals every secret that an earlier master key sealed with the newest, and tells how many.
@@ -397,5 +386,16 @@ pub async fn reseal(gateway: &Gateway) -> Result<u64, Refusal> {
         written += store.reseal(batch.to_vec()).await?;
     }
     load_in_turn(gateway).await?;
+    // Those kept for a repeat too, so that an earlier master key can go.
+    let answers = store.answers().await?.into_iter();
+    let old: Vec<_> = answers
+        .filter_map(|(key, body)| {
+            let new = answer::resealed(&vault, &key, &body)?;
+            Some((key, body, new))
+        })
+        .collect();
+    for batch in old.chunks(RESEAL_BATCH) {
+        written += store.replace_answers(batch.to_vec()).await?;
+    }
     Ok(written)
 }

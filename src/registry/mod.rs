@@ -3,6 +3,7 @@
 //! [`change()`] is the one way in: overlay, composed settings, store, settings in force, in that order and one at a time, in turn with
 //! reloads. Requests never wait for it. A secret that cannot be opened takes its resource out of force, and is told.
 
+pub mod answer;
 mod change;
 mod entry;
 
@@ -17,6 +18,7 @@ use serde_json::Value;
 use crate::config::checked::Settings;
 use crate::config::{self, Base, Composed, ConfigError, Environment, Kind, LeftOut, Overlay};
 use crate::gateway::Gateway;
+use crate::remember::Reminder;
 use crate::store::{Store, StoreError};
 use crate::vault::Vault;
 
@@ -32,6 +34,7 @@ const RETRY_MAX: Duration = Duration::from_secs(5);
 pub struct Registry {
     store: ArcSwapOption<Store>,
     view: ArcSwap<View>,
+    reminder: ArcSwapOption<Reminder>,
     /// A write ended without a word of the store: what is stored must be read before the next change.
     doubtful: AtomicBool,
 }
@@ -110,6 +113,11 @@ impl Registry {
     #[must_use]
     pub fn store(&self) -> Option<Arc<Store>> {
         self.store.load_full()
+    }
+
+    /// What operators do to live state is written by the memory behind `reminder` from now on.
+    pub fn remind_with(&self, reminder: Reminder) {
+        self.reminder.store(Some(Arc::new(reminder)));
     }
 
     fn base(&self, gateway: &Gateway) -> Option<Arc<Base>> {

@@ -56,6 +56,39 @@ impl Store {
         let oldest = micros(now).saturating_sub(whole_micros(self.keep_answers()));
         self.read(move |connection| Box::pin(select(connection, actor, key, oldest))).await
     }
+
+    /// Every answer that is kept, as idempotency key and body.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    pub async fn answers(&self) -> Result<Vec<(String, Vec<u8>)>, StoreError> {
+        self.read(|connection| {
+            Box::pin(async move {
+                let query = sqlx::query_as("SELECT key, body FROM answers ORDER BY at, actor, key");
+                Ok(query.fetch_all(connection).await?)
+            })
+        })
+        .await
+    }
+
+    /// Replaces the bodies of kept answers, given as key, old and new body; those that are another by now stay.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    pub async fn replace_answers(&self, batch: Vec<(String, Vec<u8>, Vec<u8>)>) -> Result<u64, StoreError> {
+        self.write(move |connection| {
+            Box::pin(async move {
+                let mut replaced = 0;
+                for (key, old, new) in &batch {
+                    let query = sqlx::query("UPDATE answers SET body = ? WHERE key = ? AND body = ?");
+                    let query = query.bind(new).bind(key).bind(old);
+                    replaced += query.execute(&mut *connection).await?.rows_affected();
+                }
+                Ok(replaced)
+            })
+        })
+        .await
+    }
 }
 
 async fn select(

@@ -63,6 +63,24 @@ impl Store {
     pub async fn audit(&self, page: AuditPage) -> Result<Vec<AuditEntry>, StoreError> {
         self.read(move |connection| Box::pin(select(connection, page))).await
     }
+
+    /// Forgets up to `most` entries from before `oldest`, the oldest first; `true` where there may be more.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    pub async fn forget_audit(&self, oldest: SystemTime, most: u32) -> Result<bool, StoreError> {
+        self.write(move |connection| {
+            Box::pin(async move {
+                // Entries are written in the order of their numbers, so that no index by time is needed.
+                let query = sqlx::query(
+                    "DELETE FROM audit WHERE seq IN (SELECT seq FROM audit ORDER BY seq LIMIT ?) AND at < ?",
+                );
+                let gone = query.bind(i64::from(most)).bind(micros(oldest)).execute(connection).await?;
+                Ok(gone.rows_affected() >= u64::from(most))
+            })
+        })
+        .await
+    }
 }
 
 pub(super) async fn insert(

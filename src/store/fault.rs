@@ -1,5 +1,7 @@
 //! `StoreError`: why the store did not do it, in words that never quote a value.
 
+use std::time::Duration;
+
 use super::Kind;
 
 /// Why the store did not do it.
@@ -64,7 +66,11 @@ impl StoreError {
         }
     }
 
-    pub(in crate::store) fn unavailable(reason: impl Into<String>) -> Self {
+    pub(in crate::store) fn late(timeout: Duration) -> Self {
+        Self::unavailable(format!("no answer within {} ms", timeout.as_millis()))
+    }
+
+    pub(crate) fn unavailable(reason: impl Into<String>) -> Self {
         Self::Unavailable { reason: reason.into() }
     }
 

@@ -21,10 +21,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use arc_swap::ArcSwapOption;
 use futures_util::future::BoxFuture;
 use sqlx::SqliteConnection;
 use tokio::runtime::{Handle, Runtime};
-use tokio::sync::{Mutex, OnceCell};
+use tokio::sync::Mutex;
 
 pub use address::{Place, StoreAddress};
 pub use answers::{Answered, NewAnswer};
@@ -45,7 +46,8 @@ pub struct Store(Arc<Inner>);
 struct Inner {
     address: StoreAddress,
     clock: Clock,
-    pools: OnceCell<Pools>,
+    /// Open, until a file that was read-only is to be tried anew.
+    pools: ArcSwapOption<Pools>,
     opening: Mutex<()>,
     standing: Standing,
     runtime: Option<Runtime>,
@@ -63,7 +65,7 @@ impl Store {
         Ok(Self(Arc::new(Inner {
             address: address.clone(),
             clock: Clock::machine(),
-            pools: OnceCell::new(),
+            pools: ArcSwapOption::empty(),
             opening: Mutex::new(()),
             standing: Standing::default(),
             runtime: Some(runtime),
@@ -100,7 +102,7 @@ impl Store {
     /// Whether it works, as far as its last uses tell.
     #[must_use]
     pub fn state(&self) -> StoreState {
-        self.0.standing.state(self.0.pools.initialized())
+        self.0.standing.state(self.0.pools.load().is_some())
     }
 
     /// Reads and writes one small row, to learn whether a store that failed works again.
@@ -117,7 +119,7 @@ impl Store {
     pub async fn close(&self) {
         let inner = self.0.clone();
         let closing = self.background().spawn(async move {
-            if let Some(pools) = inner.pools.get() {
+            if let Some(pools) = inner.pools.load_full() {
                 pools.close().await;
             }
         });
@@ -132,6 +134,18 @@ impl Store {
             Some(runtime) => runtime.handle().clone(),
             None => Handle::current(),
         }
+    }
+
+    /// Waits for `work` no longer than for one operation of the store.
+    ///
+    /// # Errors
+    /// Those of `work`; `Unavailable` when it takes longer.
+    pub async fn in_time<T>(
+        &self,
+        work: impl Future<Output = Result<T, StoreError>>,
+    ) -> Result<T, StoreError> {
+        let timeout = self.0.address.timeout;
+        tokio::time::timeout(timeout, work).await.unwrap_or_else(|_| Err(StoreError::late(timeout)))
     }
 
     fn keep_answers(&self) -> Duration {
@@ -170,6 +184,10 @@ impl Store {
             let mut connection = pools.writer.acquire().await?;
             let (result, is_sound) = sqlite::transact(&mut connection, work, &awaited).await;
             pools.put_back(connection, is_sound).await;
+            if result.as_ref().err().is_some_and(sqlite::is_read_only) {
+                // Connections to a file that could not be written stay as they are, whatever becomes of the file.
+                inner.open_anew(&pools).await;
+            }
             result
         })
         .await
@@ -191,7 +209,7 @@ impl Store {
         let result = match tokio::time::timeout(timeout, task).await {
             Ok(Ok(result)) => result,
             Ok(Err(_)) => Err(StoreError::unavailable("its task has ended early")),
-            Err(_) => Err(StoreError::unavailable(format!("no answer within {} ms", timeout.as_millis()))),
+            Err(_) => Err(StoreError::late(timeout)),
         };
         self.0.standing.note(side, result.as_ref().err(), self.0.clock.wall());
         result
@@ -200,18 +218,30 @@ impl Store {
 
 impl Inner {
     /// The connections. One task at a time opens the store, and nothing stops it midway: a hung disk then holds one thread.
-    async fn pools(&self, awaited: &Awaited) -> Result<&Pools, StoreError> {
-        if let Some(pools) = self.pools.get() {
+    async fn pools(&self, awaited: &Awaited) -> Result<Arc<Pools>, StoreError> {
+        if let Some(pools) = self.pools.load_full() {
             return Ok(pools);
         }
         let turn = tokio::time::timeout(self.address.timeout, self.opening.lock()).await;
         let _turn = turn.map_err(|_| StoreError::unavailable("it is still being opened"))?;
-        if let Some(pools) = self.pools.get() {
+        if let Some(pools) = self.pools.load_full() {
             return Ok(pools);
         }
         awaited.still()?;
-        let pools = Pools::open(&self.address, self.clock).await?;
-        Ok(self.pools.get_or_init(|| async { pools }).await)
+        let pools = Arc::new(Pools::open(&self.address, self.clock).await?);
+        self.pools.store(Some(pools.clone()));
+        Ok(pools)
+    }
+
+    /// Closes `pools` where they are still in use, so that the next use opens others.
+    async fn open_anew(&self, pools: &Arc<Pools>) {
+        if pools.in_memory {
+            return;
+        }
+        let known = self.pools.compare_and_swap(pools, None);
+        if known.as_ref().is_some_and(|known| Arc::ptr_eq(known, pools)) {
+            pools.close().await;
+        }
     }
 }
 

@@ -139,24 +139,40 @@ impl Store {
         .await
     }
 
-    /// Keeps exactly these switches.
+    /// Keeps these switches, forgets those of the keys `on`, and leaves all others as they are.
     ///
     /// # Errors
     /// `Unavailable`.
-    pub async fn save_switches(&self, all: &[StoredSwitch]) -> Result<(), StoreError> {
-        let all = all.to_vec();
+    pub async fn save_switches(&self, off: &[StoredSwitch], on: &[String]) -> Result<(), StoreError> {
+        let (off, on) = (off.to_vec(), on.to_vec());
         self.write(|connection| {
             Box::pin(async move {
-                sqlx::query("DELETE FROM switches").execute(&mut *connection).await?;
-                for StoredSwitch { key, state } in &all {
-                    let query = sqlx::query("INSERT OR REPLACE INTO switches (key, state) VALUES (?, ?)");
-                    query.bind(key).bind(state.name()).execute(&mut *connection).await?;
+                for key in &on {
+                    forget_switch(connection, key).await?;
+                }
+                for switch in &off {
+                    insert_switch(connection, switch).await?;
                 }
                 Ok(())
             })
         })
         .await
     }
+}
+
+/// The key is not switched any more, or gone.
+pub(super) async fn forget_switch(connection: &mut SqliteConnection, key: &str) -> Result<(), StoreError> {
+    sqlx::query("DELETE FROM switches WHERE key = ?").bind(key).execute(connection).await?;
+    Ok(())
+}
+
+pub(super) async fn insert_switch(
+    connection: &mut SqliteConnection,
+    StoredSwitch { key, state }: &StoredSwitch,
+) -> Result<(), StoreError> {
+    let query = sqlx::query("INSERT OR REPLACE INTO switches (key, state) VALUES (?, ?)");
+    query.bind(key).bind(state.name()).execute(connection).await?;
+    Ok(())
 }
 
 async fn insert_park(connection: &mut SqliteConnection, park: &StoredPark) -> Result<(), StoreError> {

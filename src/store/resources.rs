@@ -11,7 +11,10 @@ use serde_json::Value;
 use sqlx::sqlite::SqliteRow;
 use sqlx::{Row as _, SqliteConnection};
 
-use super::{NewAnswer, NewAudit, Store, StoreError, answers, audit, from_micros, micros};
+use super::remembered::{forget_switch, insert_switch};
+use super::{
+    NewAnswer, NewAudit, Store, StoreError, StoredSwitch, SwitchState, answers, audit, from_micros, micros,
+};
 use crate::vault::{self, Sealed, Vault};
 
 /// What a resource is.
@@ -145,6 +148,11 @@ pub enum Write {
         /// The revision it must have now.
         expected: u64,
     },
+    /// The key begins switched off; comes after its creation.
+    SwitchOff {
+        /// The key's id.
+        key: String,
+    },
 }
 
 /// A secret sealed anew, with another master key. Revisions do not count it.
@@ -228,8 +236,12 @@ fn apply<'c>(
                 let query = query.bind(kind.name()).bind(id).bind(number(*expected));
                 match query.execute(&mut *connection).await?.rows_affected() {
                     0 => Err(absent(connection, *kind, id).await?),
-                    _ => Ok(()),
+                    _ => forget_of(connection, *kind, id).await,
                 }
+            }
+            Write::SwitchOff { key } => {
+                let switch = StoredSwitch { key: key.clone(), state: SwitchState::Disabled };
+                insert_switch(connection, &switch).await
             }
         }
     })
@@ -246,7 +258,13 @@ async fn create(connection: &mut SqliteConnection, new: &Resource) -> Result<(),
     if query.execute(&mut *connection).await?.rows_affected() == 0 {
         return Err(StoreError::Exists { kind: new.kind, id: new.id.clone() });
     }
+    forget_of(connection, new.kind, &new.id).await?;
     seal(connection, new).await
+}
+
+/// Forgets what was made of a resource that is gone: a later one of the same name is another.
+async fn forget_of(connection: &mut SqliteConnection, kind: Kind, id: &str) -> Result<(), StoreError> {
+    if kind == Kind::Key { forget_switch(connection, id).await } else { Ok(()) }
 }
 
 async fn update(connection: &mut SqliteConnection, new: &Resource, expected: u64) -> Result<(), StoreError> {

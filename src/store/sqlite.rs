@@ -24,7 +24,7 @@ const AGAIN: Duration = Duration::from_millis(20);
 
 /// The connections of one open store.
 pub(in crate::store) struct Pools {
-    in_memory: bool,
+    pub in_memory: bool,
     pub writer: SqlitePool,
     pub reader: SqlitePool,
 }
@@ -133,12 +133,35 @@ async fn make(path: &Path) -> Result<(), StoreError> {
     match options.open(path).await {
         Ok(_) => Ok(()),
         // A file that is there may be read-only, and so may its folder.
-        Err(_) if tokio::fs::try_exists(path).await.is_ok_and(|exists| exists) => Ok(()),
+        Err(_) if tokio::fs::try_exists(path).await.is_ok_and(|exists| exists) => {
+            open_companions(path).await;
+            Ok(())
+        }
         Err(error) => {
             let reason = format!("{} cannot be made: {}", path.display(), error.kind());
             Err(StoreError::unavailable(reason))
         }
     }
+}
+
+/// Gives the `-wal` and `-shm` files the mode of theirs: they keep the one it had when they were made, and one that was read-only
+/// then would keep a file that can be written by now from being written.
+async fn open_companions(path: &Path) {
+    let Ok(whole) = tokio::fs::metadata(path).await else { return };
+    for suffix in ["-wal", "-shm"] {
+        let mut name = path.as_os_str().to_owned();
+        name.push(suffix);
+        let is_other = |companion: std::fs::Metadata| companion.permissions() != whole.permissions();
+        if tokio::fs::metadata(&name).await.is_ok_and(is_other) {
+            // Not ours to change, perhaps; opening it then tells.
+            let _refused = tokio::fs::set_permissions(&name, whole.permissions()).await;
+        }
+    }
+}
+
+/// Whether the file could only be read.
+pub(in crate::store) fn is_read_only(error: &StoreError) -> bool {
+    *error == super::fault::of_sqlite(8)
 }
 
 /// Whether another process was in the way.

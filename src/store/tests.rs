@@ -46,7 +46,7 @@ async fn what_a_caller_gave_up_on_is_not_done_later() {
     let error = slow.await.unwrap_err();
     assert_eq!(error, StoreError::unavailable("no answer within 300 ms"));
     // One more that waits in vain for its turn, and is then not done either.
-    assert!(store.save_switches(&switches(3)).await.is_err());
+    assert!(store.save_switches(&switches(3), &[]).await.is_err());
     assert!(matches!(store.state(), StoreState::Failing { .. }));
     go.add_permits(1);
     store.probe().await.unwrap();
@@ -86,25 +86,25 @@ async fn a_write_that_panics_leaves_the_store_in_order() {
         })
     });
     assert_eq!(panics.await, Err(StoreError::unavailable("its task has ended early")));
-    store.save_switches(&switches(1)).await.unwrap();
+    store.save_switches(&switches(1), &[]).await.unwrap();
     assert_eq!(store.switches().await, Ok(switches(1)));
 }
 
 #[tokio::test]
 async fn a_full_database_refuses_writes_without_damage_and_recovers() {
     let (store, _folder) = store(Duration::from_secs(30)).await;
-    store.save_switches(&switches(1)).await.unwrap();
+    store.save_switches(&switches(1), &[]).await.unwrap();
     pragma(&store, "PRAGMA max_page_count = 40").await;
     for _ in 0..3 {
         // A failure may cost the connection, and its limit with it.
         pragma(&store, "PRAGMA max_page_count = 40").await;
-        let refused = store.save_switches(&switches(1000)).await;
+        let refused = store.save_switches(&switches(1000), &[]).await;
         assert_eq!(refused, Err(StoreError::unavailable("the disk is full")));
         assert!(matches!(store.state(), StoreState::Failing { .. }));
         assert_eq!(store.switches().await, Ok(switches(1)));
     }
     pragma(&store, "PRAGMA max_page_count = 100000").await;
-    store.save_switches(&switches(1000)).await.unwrap();
+    store.save_switches(&switches(1000), &[]).await.unwrap();
     assert_eq!(store.switches().await, Ok(switches(1000)));
     assert_eq!(store.state(), StoreState::Open);
 }
@@ -113,11 +113,11 @@ async fn a_full_database_refuses_writes_without_damage_and_recovers() {
 async fn a_read_only_database_refuses_writes_and_recovers() {
     let (store, _folder) = store(Duration::from_secs(30)).await;
     pragma(&store, "PRAGMA query_only = ON").await;
-    let refused = store.save_switches(&switches(1)).await;
+    let refused = store.save_switches(&switches(1), &[]).await;
     assert_eq!(refused, Err(StoreError::unavailable("its file is read-only")));
     assert_eq!(store.switches().await, Ok(Vec::new()));
     pragma(&store, "PRAGMA query_only = OFF").await;
-    store.save_switches(&switches(1)).await.unwrap();
+    store.save_switches(&switches(1), &[]).await.unwrap();
     assert_eq!(store.state(), StoreState::Open);
 }
 
@@ -134,7 +134,7 @@ async fn a_store_that_hangs_does_not_gather_what_nobody_waits_for() {
     });
     assert!(hung.await.is_err());
     for _ in 0..5 {
-        let calls = (0..100).map(|_| async { store.save_switches(&switches(1)).await });
+        let calls = (0..100).map(|_| async { store.save_switches(&switches(1), &[]).await });
         assert!(futures_util::future::join_all(calls).await.iter().all(Result::is_err));
     }
     let settled = async {

@@ -16,6 +16,7 @@ fn settings(newest: Option<u8>, previous: &[u8]) -> checked::Store {
         timeout: Duration::from_secs(1),
         idempotency: Duration::from_secs(1),
         durable_park: Duration::from_secs(1),
+        keep_audit: Duration::from_secs(1),
     }
 }
 

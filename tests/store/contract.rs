@@ -235,15 +235,16 @@ async fn parks_and_switches_are_replaced_as_a_whole(stand: Stand) {
     let parks = [park(ParkScope::Key, ""), park(ParkScope::KeyClass, "opus"), park(ParkScope::Missing, "m")];
     let switches = [off("a", SwitchState::Disabled), off("b", SwitchState::Draining)];
     store.save_parks(&parks).await.unwrap();
-    store.save_switches(&switches).await.unwrap();
+    store.save_switches(&switches, &[]).await.unwrap();
     let store = stand.reopen(store).await;
     assert_eq!(store.parks().await.unwrap(), parks);
     assert_eq!(store.switches().await.unwrap(), switches);
     store.save_parks(&parks[1..2]).await.unwrap();
-    store.save_switches(&[]).await.unwrap();
+    store.save_switches(&[off("c", SwitchState::Disabled)], &["a".to_owned()]).await.unwrap();
     let store = stand.reopen(store).await;
     assert_eq!(store.parks().await.unwrap(), parks[1..2]);
-    assert_eq!(store.switches().await.unwrap(), []);
+    let left = [off("b", SwitchState::Draining), off("c", SwitchState::Disabled)];
+    assert_eq!(store.switches().await.unwrap(), left, "those that are not named stay");
 }
 
 async fn an_open_store_says_so(stand: Stand) {

@@ -20,6 +20,7 @@ pub fn vault(newest: u8, previous: &[u8]) -> Vault {
         timeout: Duration::from_secs(1),
         idempotency: Duration::from_secs(1),
         durable_park: Duration::from_secs(1),
+        keep_audit: Duration::from_secs(1),
     })
     .unwrap()
 }

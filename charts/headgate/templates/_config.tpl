@@ -79,7 +79,7 @@
 {{- $used := dict -}}
 {{- range $entries -}}{{- $_ := set $used . (get $values .) -}}{{- end -}}
 {{- $values = $used -}}
-{{- $config = dict "server" $server "store" $config.store "ledger" $config.ledger "log" $config.log
+{{- $config = dict "server" $server "store" $config.store "ledger" $config.ledger "log" $config.log "usage" $config.usage
   "write_stall_ms" (default dict $config.deadlines).write_stall_ms -}}
 {{- end -}}
 {{- if ne .Values.rollOnChange "never" -}}

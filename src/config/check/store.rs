@@ -21,6 +21,7 @@ pub fn store(raw: &raw::Store, findings: &mut Findings<'_>) -> checked::Store {
     findings.within("store.timeout_ms", raw.timeout_ms, 10..=60_000);
     findings.within("store.idempotency_s", raw.idempotency_s, 1..=365 * DAY_S);
     findings.within("store.durable_park_s", raw.durable_park_s, 1..=365 * DAY_S);
+    findings.within("store.keep_audit_days", raw.keep_audit_days, 1..=36_500);
     let off = "the admin API cannot store secrets";
     let key = raw.master_key.as_ref();
     let key = key.and_then(|reference| findings.optional_secret("store.master_key", reference, off));
@@ -32,6 +33,7 @@ pub fn store(raw: &raw::Store, findings: &mut Findings<'_>) -> checked::Store {
         timeout: Duration::from_millis(raw.timeout_ms),
         idempotency: Duration::from_secs(raw.idempotency_s),
         durable_park: Duration::from_secs(raw.durable_park_s),
+        keep_audit: Duration::from_secs(raw.keep_audit_days.saturating_mul(DAY_S)),
     }
 }
 

@@ -110,6 +110,8 @@ pub struct Store {
     pub idempotency: Duration,
     /// Parks with more than this left outlive the process.
     pub durable_park: Duration,
+    /// How long the audit trail is kept.
+    pub keep_audit: Duration,
 }
 
 impl Store {

@@ -120,6 +120,7 @@ fn numbers_have_ranges() {
         ("store: { timeout_ms: 9 }", "store.timeout_ms: is 9, expected 10 to 60000"),
         ("store: { idempotency_s: 0 }", "store.idempotency_s: is 0, expected 1 to 31536000"),
         ("store: { durable_park_s: 0 }", "store.durable_park_s: is 0, expected 1 to 31536000"),
+        ("store: { keep_audit_days: 0 }", "store.keep_audit_days: is 0, expected 1 to 36500"),
         (
             "store: { url: 'sqlite://x.db?mode=rwc' }",
             "store.url: has options behind a `?`, expected only a file",

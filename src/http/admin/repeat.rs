@@ -4,32 +4,22 @@
 //! is now.
 
 use headgate_providers::Secret;
-use serde_json::{Value, json};
 
 use super::problem::Problem;
 use super::resources::{located, secret_name};
 use super::{Answer, Asked, shown};
 use crate::config::Kind;
-use crate::registry::Refusal;
+use crate::registry::{Refusal, answer};
 use crate::store::NewAnswer;
-use crate::vault::{Sealed, Vault};
-
-/// What sealed answers are bound to, with the idempotency key.
-const ROW: &str = "idempotency";
+use crate::vault::Vault;
 
 /// What to keep of the answer, where the request has a key.
 pub fn keep(asked: &Asked<'_>, id: &str, minted: Option<&Secret>) -> Option<NewAnswer> {
     let key = asked.idempotency.clone()?;
     let vault = Vault::of(&asked.gateway.settings().store);
-    let sealed = minted.zip(vault).map(|(secret, vault)| hex(&vault.seal(ROW, &key, secret).to_bytes()));
-    Some(NewAnswer {
-        actor: asked.operator.name.clone(),
-        key,
-        request_digest: asked.digest,
-        status: 201,
-        body: json!({ "id": id, "sealed": sealed }).to_string().into_bytes(),
-        etag: None,
-    })
+    let body = answer::kept(vault.as_ref(), &key, id, minted);
+    let (actor, request_digest) = (asked.operator.name.clone(), asked.digest);
+    Some(NewAnswer { actor, key, request_digest, status: 201, body, etag: None })
 }
 
 /// The answer to a repeat.
@@ -43,29 +33,18 @@ pub async fn kept(asked: &Asked<'_>, kind: Kind) -> Result<Option<Answer>, Probl
     if known.request_digest != asked.digest {
         return Err(Problem::another_request());
     }
-    let kept: Value = serde_json::from_slice(&known.body).unwrap_or_default();
-    let id = kept["id"].as_str().unwrap_or_default();
+    let vault = Vault::of(&asked.gateway.settings().store);
+    let (id, minted) = answer::opened(vault.as_ref(), key, &known.body);
+    let id = id.as_str();
     let view = asked.gateway.registry.view(asked.gateway);
     if view.entry(kind, id).is_none() {
         return Err(Problem::conflict(format!("The {} `{id}` was made and is gone again.", kind.name())));
     }
     let mut body = shown::after(asked.gateway, &view, kind, id, false);
-    let sealed = kept["sealed"].as_str().and_then(unhex).and_then(|bytes| Sealed::from_bytes(&bytes));
-    if let (Some(sealed), Some(vault)) = (sealed, Vault::of(&asked.gateway.settings().store))
-        && let Ok(secret) = vault.open(ROW, key, &sealed)
-    {
+    if let Some(secret) = minted {
         body[secret_name(kind)] = secret.expose().into();
     }
     let etag = body["revision"].as_u64().map(|revision| format!("\"{revision}\""));
     let answer = Answer::Json { status: known.status, body, etag, location: None, replayed: true };
     Ok(Some(located(kind, id, answer)))
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-fn unhex(text: &str) -> Option<Vec<u8>> {
-    let pairs = text.as_bytes().chunks(2);
-    pairs.map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()).collect()
 }

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::document::Fields;
 use super::resource::Resource;
 use super::session::{Change, Done, Reach, Session, run};
-use super::show::field;
+use super::show::{field, source};
 
 const BACKENDS: Resource = Resource {
     path: "/backends",
@@ -22,7 +22,7 @@ const BACKENDS: Resource = Resource {
         ("READY", |backend| field(backend, "keys_ready")),
         ("IN-FLIGHT", |backend| field(backend, "in_flight")),
         ("BREAKERS", breakers),
-        ("SOURCE", |backend| field(backend, "source")),
+        ("SOURCE", source),
     ],
 };
 

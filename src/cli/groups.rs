@@ -11,7 +11,7 @@ use serde_json::Value;
 use super::document::Fields;
 use super::resource::Resource;
 use super::session::{Change, Done, Reach, Session, run};
-use super::show::{field, parks};
+use super::show::{field, parks, source};
 
 const GROUPS: Resource = Resource {
     path: "/groups",
@@ -21,7 +21,7 @@ const GROUPS: Resource = Resource {
         ("ID", |group| field(group, "id")),
         ("KEYS", |group| field(group, "keys")),
         ("PARKS", parks),
-        ("SOURCE", |group| field(group, "source")),
+        ("SOURCE", source),
     ],
 };
 

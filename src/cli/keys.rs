@@ -16,7 +16,7 @@ use super::document::{Fields, Format};
 use super::export;
 use super::resource::{Resource, changing, pass_line};
 use super::session::{Change, Done, Reach, Session, note, object, run, say};
-use super::show::{self, field, parks};
+use super::show::{self, field, parks, source};
 use super::source::Sources;
 
 /// How often a draining key is looked at.
@@ -39,7 +39,7 @@ const KEYS: Resource = Resource {
         ("IN-FLIGHT", |key| field(key, "in_flight")),
         ("PARKS", parks),
         ("SECRET", |key| field(key, "/secret/last4")),
-        ("SOURCE", |key| field(key, "source")),
+        ("SOURCE", source),
     ],
 };
 

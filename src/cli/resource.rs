@@ -93,7 +93,7 @@ impl Resource {
         let told = object(&answer.body)?;
         let minted = self.minted.and_then(|field| told.get(field)).and_then(Value::as_str);
         if minted.is_some() {
-            note("the key is shown this once: keep it now");
+            note(&format!("the {} is shown this once: keep it now", self.minted.unwrap_or(self.noun)));
         }
         if at.json {
             return pass_line(&answer);

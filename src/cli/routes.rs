@@ -11,7 +11,7 @@ use serde_json::Value;
 use super::document::Fields;
 use super::resource::Resource;
 use super::session::{Change, Done, Reach, Session, run};
-use super::show::field;
+use super::show::{field, source};
 
 const ROUTES: Resource = Resource {
     path: "/routes",
@@ -22,7 +22,7 @@ const ROUTES: Resource = Resource {
         ("MODEL", |route| field(route, "model")),
         ("TARGETS", targets),
         ("FALLBACKS", |route| field(route, "fallback_models")),
-        ("SOURCE", |route| field(route, "source")),
+        ("SOURCE", source),
     ],
 };
 

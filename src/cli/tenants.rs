@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 use super::document::Fields;
 use super::resource::Resource;
 use super::session::{Change, Done, Reach, Session, input, run};
-use super::show::field;
+use super::show::{field, source};
 
 const TENANTS: Resource = Resource {
     path: "/tenants",
@@ -25,7 +25,7 @@ const TENANTS: Resource = Resource {
         ("OUTPUT-TPM", |tenant| field(tenant, "/limits/output_tpm")),
         ("USD/DAY", |tenant| field(tenant, "/limits/usd_per_day")),
         ("USD/MONTH", |tenant| field(tenant, "/limits/usd_per_month")),
-        ("SOURCE", |tenant| field(tenant, "source")),
+        ("SOURCE", source),
     ],
 };
 

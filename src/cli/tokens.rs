@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::resource::Resource;
 use super::session::{Change, Done, Reach, Session, run};
-use super::show::field;
+use super::show::{field, source};
 
 const TOKENS: Resource = Resource {
     path: "/tokens",
@@ -17,7 +17,7 @@ const TOKENS: Resource = Resource {
         ("NAME", |token| field(token, "name")),
         ("ROLE", |token| field(token, "role")),
         ("CREATED", |token| field(token, "created_at")),
-        ("SOURCE", |token| field(token, "source")),
+        ("SOURCE", source),
     ],
 };
 

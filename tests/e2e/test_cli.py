@@ -2,6 +2,7 @@
 a store in a file."""
 
 import concurrent.futures
+import contextlib
 import csv
 import decimal
 import io
@@ -11,6 +12,7 @@ import pty
 import re
 import select
 import signal
+import sqlite3
 import subprocess
 import termios
 import threading
@@ -84,6 +86,17 @@ class Operated(stack.Gateway):
         except urllib.error.HTTPError as error:
             with error:
                 return error.code, json.load(error)
+
+
+@contextlib.contextmanager
+def followed(gateway, *arguments):
+    """`headgate events`, ended with the block."""
+    command = [stack.binary(), "events", *arguments]
+    with subprocess.Popen(command, env=gateway.variables(), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as following:
+        try:
+            yield following
+        finally:
+            following.send_signal(signal.SIGINT)
 
 
 def rows(table):
@@ -279,12 +292,10 @@ def test_a_secret_comes_unseen_from_prompt_input_file_or_variable(operated, scra
 
 
 def test_no_secret_stands_in_a_process_list(operated):
-    command = [stack.binary(), "events", "--json"]
-    with subprocess.Popen(command, env=operated.variables(), stdout=subprocess.PIPE) as following:
+    with followed(operated, "--json") as following:
         stack.until(lambda: operated.run("keys", "disable", "org-a-1").returncode == 0 and select.select([following.stdout], [], [], 0.2)[0], "an event")
         with open(f"/proc/{following.pid}/cmdline", "rb") as line:
             assert TOKEN.encode() not in line.read()
-        following.send_signal(signal.SIGINT)
     with open(f"/proc/{operated.process.pid}/cmdline", "rb") as line:
         assert TOKEN.encode() not in line.read()
 
@@ -331,6 +342,7 @@ def test_an_export_is_a_configuration_file_without_its_secrets(operated, scratch
     operated.ok("backends", "add", "second", "--provider", "anthropic", "--base-url", simulator.url)
     operated.ok("keys", "add", "c-1", "--backend", "second", "--secret-stdin", given=stack.KEYS[4])
     operated.ok("routes", "add", "--model", "other-*", "--target", f"second={MODEL}")
+    operated.ok("routes", "add", "--model", "*", "--target", "anthropic")
     key = operated.ok("tenants", "add", "acme", "--model", "*").strip()
     exported = operated.ok("export")
     assert not [secret for secret in (*stack.KEYS, key, TOKEN, "5a" * 32) if secret in exported + operated.ok("keys", "export")]
@@ -414,29 +426,24 @@ def test_usage_is_shown_to_the_nano_dollar_in_every_form(operated, scratch):
 
 
 def test_events_are_followed_over_a_restart(operated):
-    command = [stack.binary(), "events", "--json", "--kind", "key,change"]
-    with subprocess.Popen(command, env=operated.variables(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as following:
+    with followed(operated, "--json", "--kind", "key,change") as following:
         lines = []
         threading.Thread(target=lambda: lines.extend(map(json.loads, following.stdout)), daemon=True).start()
-        try:
-            stack.until(lambda: operated.ok("keys", "disable", "org-a-1") and lines, "the first event")
-            assert lines[-1]["event"] == "key" and lines[-1]["data"]["state"] == "disabled"
-            operated.restart()
-            # More than came before the restart, at once: none of them is taken for one that is known.
-            for name in "abc":
-                operated.ok("tenants", "add", name)
-            of_tenants = lambda: [line["data"] for line in lines if line["event"] == "change"]
-            stack.until(lambda: len(of_tenants()) == 3, "the events of the new process")
-            assert [(each["action"], each["id"], each["by"]) for each in of_tenants()] == [("tenant.create", name, "ops") for name in "abc"]
-        finally:
-            following.send_signal(signal.SIGINT)
+        stack.until(lambda: operated.ok("keys", "disable", "org-a-1") and lines, "the first event")
+        assert lines[-1]["event"] == "key" and lines[-1]["data"]["state"] == "disabled"
+        operated.restart()
+        # More than came before the restart, at once: none of them is taken for one that is known.
+        for name in "abc":
+            operated.ok("tenants", "add", name)
+        of_tenants = lambda: [line["data"] for line in lines if line["event"] == "change"]
+        stack.until(lambda: len(of_tenants()) == 3, "the events of the new process")
+        assert [(each["action"], each["id"], each["by"]) for each in of_tenants()] == [("tenant.create", name, "ops") for name in "abc"]
 
 
 def test_events_for_people_are_a_line_each(operated):
-    with subprocess.Popen([stack.binary(), "events"], env=operated.variables(), stdout=subprocess.PIPE, text=True) as following:
+    with followed(operated) as following:
         stack.until(lambda: operated.ok("keys", "park", "org-a-1", "--for", "5s") and select.select([following.stdout], [], [], 0.2)[0], "an event")
         line = following.stdout.readline()
-        following.send_signal(signal.SIGINT)
     assert re.match(r"\d{4}-\d\d-\d\dT\S+Z park +.*key=org-a-1.* reason=operator", line), line
 
 
@@ -475,17 +482,44 @@ def test_long_and_foreign_names_do_not_break_a_table(operated):
 
 
 def test_a_new_master_key_seals_what_the_old_one_sealed(operated):
+    keys = [operated.scratch / f"master-key-{number}" for number in range(3)]
+    for number, key in enumerate(keys):
+        key.write_text(f"{number}a" * 32)
+
+    def sealed_with(key, *previous):
+        operated.config["store"] = {"master_key": f"file:{key}", "previous_master_keys": [f"file:{each}" for each in previous]}
+        operated.command(operated.ports)
+        assert operated.json("reload")["outcome"] == "applied"
+
+    sealed_with(keys[0])
     operated.ok("keys", "add", "b", "--backend", "anthropic", "--secret-stdin", given=stack.KEYS[2])
-    operated.config["store"] = {"previous_master_keys": ["env:OLD_MASTER_KEY"]}
-    operated.more = {"OLD_MASTER_KEY": "5a" * 32, "HEADGATE_MASTER_KEY": "6b" * 32}
-    operated.restart()
+    sealed_with(keys[1], keys[0])
     assert operated.json("keys", "test", "b")["authenticates"] is True
     assert operated.json("keys", "reseal") == {"resealed": 1, "undecryptable": 0}
-    operated.config["store"], operated.more = {}, {"HEADGATE_MASTER_KEY": "6b" * 32}
+    sealed_with(keys[1])
     operated.restart()
     assert operated.json("keys", "test", "b")["authenticates"] is True
-    operated.more = {"HEADGATE_MASTER_KEY": "7c" * 32}
+    sealed_with(keys[2])
     operated.restart()
     lost = operated.rows("keys", "list")[0]
     assert (lost["NAME"], lost["STATE"], lost["SOURCE"]) == ("b", "undecryptable", "store, not in force")
     assert operated.call()[0] == 200 and re.search(r"undecryptable +key/b", operated.ok("status"))
+    operated.ok("keys", "rotate", "b", "--secret-stdin", given=stack.KEYS[2])
+    assert operated.json("keys", "show", "b")["state"] == "ready"
+
+
+def test_a_copy_of_the_store_is_a_gateway_again(operated):
+    operated.ok("keys", "add", "b", "--backend", "anthropic", "--secret-stdin", given=stack.KEYS[2])
+    tenant = operated.ok("tenants", "add", "acme").strip()
+    with contextlib.closing(sqlite3.connect(operated.scratch / "headgate.db")) as live:
+        with contextlib.closing(sqlite3.connect(operated.scratch / "backup.db")) as copy:
+            live.backup(copy)
+    operated.ok("keys", "remove", "b", "--yes")
+    operated.ok("tenants", "remove", "acme", "--yes")
+    operated.__exit__()
+    (operated.scratch / "backup.db").rename(operated.scratch / "headgate.db")
+    for beside in ("wal", "shm"):
+        (operated.scratch / f"headgate.db-{beside}").unlink(missing_ok=True)
+    operated.restart()
+    assert operated.json("keys", "test", "b")["authenticates"] is True
+    assert operated.call(tenant)[0] == 200 and operated.call("another")[0] == 401

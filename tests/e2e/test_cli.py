@@ -8,9 +8,11 @@ import decimal
 import io
 import json
 import os
+import pathlib
 import pty
 import re
 import select
+import shlex
 import signal
 import sqlite3
 import subprocess
@@ -506,6 +508,32 @@ def test_a_new_master_key_seals_what_the_old_one_sealed(operated):
     assert operated.call()[0] == 200 and re.search(r"undecryptable +key/b", operated.ok("status"))
     operated.ok("keys", "rotate", "b", "--secret-stdin", given=stack.KEYS[2])
     assert operated.json("keys", "show", "b")["state"] == "ready"
+
+
+def documented():
+    """The commands of the documents that operate a gateway, up to what a shell makes of them."""
+    root = pathlib.Path(__file__).resolve().parents[2]
+    for document in (root / "README.md", root / "docs" / "operate.md"):
+        for block in re.findall(r"^```sh\n(.*?)^```", document.read_text(), re.M | re.S):
+            for command in re.findall(r"(?:^|[&|] +)headgate ([a-z].*?)(?=$| +[#>|&])", block, re.M):
+                if command.split()[0] not in ("serve", "demo", "simulate", "check"):
+                    yield command
+
+
+def test_the_commands_of_the_documents_are_commands(operated):
+    operated.ok("keys", "add", "org-a-3", "--backend", "anthropic", "--secret-stdin", given=stack.KEYS[1])
+    commands = list(documented())
+    assert len(commands) > 20, commands
+    for command in commands:
+        if command.startswith("events"):
+            with followed(operated, *shlex.split(command)[1:]) as following:
+                assert not select.select([following.stdout], [], [], 0.2)[0]
+                continue
+        done = operated.run(*shlex.split(command))
+        # Without a terminal nobody is asked for a secret; a file of the document's is not there, nor is all it names.
+        asked = "no secret was given" in done.stderr
+        assert done.returncode in (0, 1) or asked, f"{command}: {done.returncode} {done.stderr}"
+        assert done.returncode == 0 or asked or re.search("cannot be read|There is no|comes from the configuration's files|rejected", done.stderr), f"{command}: {done.stderr}"
 
 
 def test_a_copy_of_the_store_is_a_gateway_again(operated):

@@ -6,6 +6,7 @@
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::SystemTime;
 
 use serde::Serialize;
 use tokio::sync::Notify;
@@ -18,7 +19,7 @@ pub const KEPT: usize = 1024;
 /// One event.
 #[derive(Debug)]
 pub struct Event {
-    /// Its number, from 1 upwards.
+    /// Its number: each is one more than the last, and those of a process are above those of the one before.
     pub id: u64,
     /// When.
     pub at: Moment,
@@ -189,11 +190,22 @@ pub struct News {
 /// The events of one gateway.
 #[derive(Debug, Default)]
 pub struct Events {
+    /// The number before the first.
+    base: u64,
     ring: Mutex<Ring>,
     bell: Notify,
 }
 
 impl Events {
+    /// The events of a process that starts at `wall`. Their numbers begin with its microseconds since 1970, so that who comes back
+    /// after a restart with a number of the process before never takes new events for known ones.
+    #[must_use]
+    pub fn since_start(wall: SystemTime) -> Self {
+        let base = wall.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_micros();
+        let base = u64::try_from(base).unwrap_or(0);
+        Self { base, ring: Mutex::new(Ring { kept: VecDeque::new(), last: base }), bell: Notify::new() }
+    }
+
     /// Tells that `what` happened at `at`.
     pub fn tell(&self, at: Moment, what: What) {
         {
@@ -208,18 +220,18 @@ impl Events {
         self.bell.notify_waiters();
     }
 
-    /// The number of the newest event; 0 before the first.
+    /// The number of the newest event, or the one before the first.
     #[must_use]
     pub fn last(&self) -> u64 {
         self.lock().last
     }
 
-    /// What happened after the event numbered `after`; at most `most`. A number from before a restart, which is beyond the
-    /// newest, gives all that is kept.
+    /// What happened after the event numbered `after`; at most `most`. A number of no event of this process, as
+    /// from before a restart, gives all that is kept.
     #[must_use]
     pub fn since(&self, after: u64, most: usize) -> News {
         let ring = self.lock();
-        let after = if after > ring.last { 0 } else { after };
+        let after = if (self.base..=ring.last).contains(&after) { after } else { self.base };
         let first = ring.kept.front().map_or(ring.last + 1, |event| event.id);
         let skipped = usize::try_from((after + 1).saturating_sub(first)).unwrap_or(usize::MAX);
         News {
@@ -240,10 +252,17 @@ impl Events {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     fn told(count: u64) -> Events {
         let events = Events::default();
+        tell(&events, count);
+        events
+    }
+
+    fn tell(events: &Events, count: u64) {
         for number in 1..=count {
             let what = What::Change(Changed {
                 action: "key.create".to_owned(),
@@ -253,7 +272,6 @@ mod tests {
             });
             events.tell(Moment::from_micros(number), what);
         }
-        events
     }
 
     fn ids(news: &News) -> Vec<u64> {
@@ -277,6 +295,14 @@ mod tests {
     #[test]
     fn a_number_from_before_a_restart_gives_all_there_is() {
         assert_eq!(ids(&told(2).since(500, 10)), [1, 2]);
+        let start = |seconds| Events::since_start(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds));
+        let before = start(1_000);
+        tell(&before, 3);
+        let after = start(1_001);
+        tell(&after, 5);
+        let news = after.since(before.last(), 10);
+        assert_eq!((news.events.len(), news.missed), (5, 0));
+        assert_eq!(after.since(after.last() - 1, 10).events.len(), 1);
     }
 
     #[test]

@@ -7,9 +7,9 @@ use clap::{Args, Subcommand, ValueEnum};
 use serde_json::{Value, json};
 
 use super::document::Fields;
-use super::resource::Resource;
+use super::resource::{Removal, Resource};
 use super::session::{Change, Done, Reach, Session, run};
-use super::show::field;
+use super::show::{field, source};
 
 const BACKENDS: Resource = Resource {
     path: "/backends",
@@ -22,7 +22,7 @@ const BACKENDS: Resource = Resource {
         ("READY", |backend| field(backend, "keys_ready")),
         ("IN-FLIGHT", |backend| field(backend, "in_flight")),
         ("BREAKERS", breakers),
-        ("SOURCE", |backend| field(backend, "source")),
+        ("SOURCE", source),
     ],
 };
 
@@ -78,14 +78,7 @@ enum Verb {
         change: Change,
     },
     /// Remove a backend with its keys.
-    Remove {
-        name: String,
-        /// Do not ask.
-        #[arg(long)]
-        yes: bool,
-        #[command(flatten)]
-        change: Change,
-    },
+    Remove(Removal),
     /// Force a circuit breaker.
     Breaker {
         name: String,
@@ -155,7 +148,7 @@ impl Verb {
             Self::Set { name, settings, change } => {
                 BACKENDS.patch(at, change, name, &settings.fields()?.into_body()).await
             }
-            Self::Remove { name, yes, change } => BACKENDS.remove(at, change, name, *yes).await,
+            Self::Remove(removal) => BACKENDS.remove(at, removal).await,
             Self::Breaker { name, state, model, change } => {
                 let (word, done) = match state {
                     State::Open => ("open", "forced open"),

@@ -13,7 +13,7 @@ use super::session::{Done, Reach, Session, object, run, say};
 /// Print everything as a configuration file, without secrets.
 #[derive(Args)]
 #[command(after_help = "Examples:
-  headgate export > headgate.yaml          secrets are placeholders with their fingerprints beside them
+  headgate export > headgate.yaml          stored secrets are variables to set: env:HEADGATE_KEY_NAME_SECRET
   headgate export --format json | jq .routes")]
 pub struct Export {
     #[command(flatten)]

@@ -9,9 +9,9 @@ use headgate::operate::target::limit;
 use serde_json::Value;
 
 use super::document::Fields;
-use super::resource::Resource;
+use super::resource::{Removal, Resource};
 use super::session::{Change, Done, Reach, Session, run};
-use super::show::{field, parks};
+use super::show::{field, parks, source};
 
 const GROUPS: Resource = Resource {
     path: "/groups",
@@ -21,7 +21,7 @@ const GROUPS: Resource = Resource {
         ("ID", |group| field(group, "id")),
         ("KEYS", |group| field(group, "keys")),
         ("PARKS", parks),
-        ("SOURCE", |group| field(group, "source")),
+        ("SOURCE", source),
     ],
 };
 
@@ -67,14 +67,7 @@ enum Verb {
         change: Change,
     },
     /// Remove a group.
-    Remove {
-        id: String,
-        /// Do not ask.
-        #[arg(long)]
-        yes: bool,
-        #[command(flatten)]
-        change: Change,
-    },
+    Remove(Removal),
     /// Lift every park that its keys share.
     Unpark {
         id: String,
@@ -119,7 +112,7 @@ impl Verb {
             Self::Set { id, settings, change } => {
                 GROUPS.patch(at, change, id, &settings.fields()?.into_body()).await
             }
-            Self::Remove { id, yes, change } => GROUPS.remove(at, change, id, *yes).await,
+            Self::Remove(removal) => GROUPS.remove(at, removal).await,
             Self::Unpark { id, change } => GROUPS.act(at, change, (id, "unpark", "unparked"), None).await,
         }
     }

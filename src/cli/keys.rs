@@ -14,9 +14,9 @@ use serde_json::{Value, json};
 
 use super::document::{Fields, Format};
 use super::export;
-use super::resource::{Resource, changing, pass_line};
+use super::resource::{Removal, Resource, changing, pass_line};
 use super::session::{Change, Done, Reach, Session, note, object, run, say};
-use super::show::{self, field, parks};
+use super::show::{self, field, parks, source};
 use super::source::Sources;
 
 /// How often a draining key is looked at.
@@ -39,7 +39,7 @@ const KEYS: Resource = Resource {
         ("IN-FLIGHT", |key| field(key, "in_flight")),
         ("PARKS", parks),
         ("SECRET", |key| field(key, "/secret/last4")),
-        ("SOURCE", |key| field(key, "source")),
+        ("SOURCE", source),
     ],
 };
 
@@ -69,7 +69,7 @@ enum Verb {
     /// Change a key's weight or group.
     Set(Set),
     /// Remove a key; what runs with it finishes.
-    Remove(Remove),
+    Remove(Removal),
     /// Let a key be used again.
     Enable(One),
     /// Use a key for no new request; what runs goes on.
@@ -154,16 +154,6 @@ struct Set {
 }
 
 #[derive(Args)]
-struct Remove {
-    name: String,
-    /// Do not ask.
-    #[arg(long)]
-    yes: bool,
-    #[command(flatten)]
-    change: Change,
-}
-
-#[derive(Args)]
 struct One {
     name: String,
     #[command(flatten)]
@@ -233,7 +223,7 @@ impl Verb {
             Self::Show { name } => KEYS.show(at, name).await,
             Self::Add(add) => add.run(at).await,
             Self::Set(set) => set.run(at).await,
-            Self::Remove(remove) => KEYS.remove(at, &remove.change, &remove.name, remove.yes).await,
+            Self::Remove(removal) => KEYS.remove(at, removal).await,
             Self::Enable(one) => one.act(at, "enable", "enabled").await,
             Self::Disable(one) => one.act(at, "disable", "disabled").await,
             Self::Drain(drain) => drain.run(at).await,

@@ -7,7 +7,7 @@ use clap::Args;
 use headgate::operate::pages::Pages;
 use headgate::operate::{Ask, Trouble};
 use hyper::Method;
-use serde_json::Value;
+use serde_json::{Map, Value, json};
 
 use super::resource::{items, pass_line};
 use super::session::{Done, Reach, Session, note, object, run, say};
@@ -85,7 +85,7 @@ const AUDIT: &[Column] = &[
     ("AT", |entry| field(entry, "at")),
     ("ACTOR", |entry| field(entry, "actor")),
     ("ACTION", |entry| field(entry, "action")),
-    ("ID", |entry| field(entry, "id")),
+    ("ID", |entry| field(entry, "resource")),
     ("FROM", |entry| field(entry, "source")),
     ("CHANGE", changed),
 ];
@@ -122,8 +122,15 @@ fn changed(entry: &Value) -> String {
     }
     let was = |name: &str| before.get(name).unwrap_or(&Value::Null);
     let differing = after.iter().filter(|(name, now)| was(name) != *now);
-    let mut said: Vec<String> =
-        differing.map(|(name, now)| format!("{name}: {} -> {}", scalar(was(name)), scalar(now))).collect();
+    let told = |name: &str, item: &Map<String, Value>, value: &Value| match name {
+        "parks" => show::parks(&json!({ "parks": item.get(name) })),
+        _ => scalar(value),
+    };
+    let mut said: Vec<String> = differing
+        .map(|(name, now)| {
+            format!("{name}: {} -> {}", told(name, &before, was(name)), told(name, &after, now))
+        })
+        .collect();
     let gone = before.keys().filter(|name| !after.contains_key(*name));
     said.extend(gone.map(|name| format!("{name}: {} -> -", scalar(was(name)))));
     if said.is_empty() { "-".to_owned() } else { said.join(", ") }
@@ -131,8 +138,6 @@ fn changed(entry: &Value) -> String {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     #[test]
@@ -140,5 +145,8 @@ mod tests {
         let entry = json!({ "before": { "weight": 1, "name": "a", "group": "g" }, "after": { "weight": 2, "name": "a" } });
         assert_eq!(changed(&entry), "weight: 1 -> 2, group: g -> -");
         assert_eq!(changed(&json!({ "after": { "weight": 1 } })), "-");
+        let park = json!({ "reason": "operator", "class": null, "remaining_ms": 5000 });
+        let entry = json!({ "before": { "parks": [] }, "after": { "parks": [park] } });
+        assert_eq!(changed(&entry), "parks: - -> operator (5s)");
     }
 }

@@ -1,5 +1,6 @@
 //! What all resources of the admin API have in common: list, show, create, change, remove, act.
 
+use clap::Args;
 use headgate::operate::client::segment;
 use headgate::operate::pages::Pages;
 use headgate::operate::printable::printable;
@@ -20,6 +21,18 @@ pub struct Resource {
     pub minted: Option<&'static str>,
     /// What a table of it shows.
     pub columns: &'static [Column],
+}
+
+/// What is to be removed.
+#[derive(Args)]
+pub struct Removal {
+    /// Its name; a group's or route's id.
+    id: String,
+    /// Do not ask.
+    #[arg(long)]
+    yes: bool,
+    #[command(flatten)]
+    change: Change,
 }
 
 impl Resource {
@@ -61,8 +74,9 @@ impl Resource {
     }
 
     /// Removes one, after asking.
-    pub async fn remove(&self, at: &Session, change: &Change, id: &str, yes: bool) -> Done {
-        confirm(&format!("Remove the {} `{}`?", self.noun, printable(id)), yes || change.dry_run)?;
+    pub async fn remove(&self, at: &Session, removal: &Removal) -> Done {
+        let Removal { id, yes, change } = removal;
+        confirm(&format!("Remove the {} `{}`?", self.noun, printable(id)), *yes || change.dry_run)?;
         let answer = at.client.ask(&changing(Ask::new(Method::DELETE, self.of(id)), change)).await?;
         if at.json {
             return pass_line(&answer);
@@ -93,7 +107,7 @@ impl Resource {
         let told = object(&answer.body)?;
         let minted = self.minted.and_then(|field| told.get(field)).and_then(Value::as_str);
         if minted.is_some() {
-            note("the key is shown this once: keep it now");
+            note(&format!("the {} is shown this once: keep it now", self.minted.unwrap_or(self.noun)));
         }
         if at.json {
             return pass_line(&answer);

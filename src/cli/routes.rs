@@ -9,9 +9,9 @@ use headgate::operate::target::target;
 use serde_json::Value;
 
 use super::document::Fields;
-use super::resource::Resource;
+use super::resource::{Removal, Resource};
 use super::session::{Change, Done, Reach, Session, run};
-use super::show::field;
+use super::show::{field, source};
 
 const ROUTES: Resource = Resource {
     path: "/routes",
@@ -22,7 +22,7 @@ const ROUTES: Resource = Resource {
         ("MODEL", |route| field(route, "model")),
         ("TARGETS", targets),
         ("FALLBACKS", |route| field(route, "fallback_models")),
-        ("SOURCE", |route| field(route, "source")),
+        ("SOURCE", source),
     ],
 };
 
@@ -43,7 +43,8 @@ fn targets(route: &Value) -> String {
 /// List, add and change routes.
 #[derive(Args)]
 #[command(
-    after_help = "A target is BACKEND[=MODEL][@TIER]; without tiers each target is the fallback of the one before.
+    after_help = "A target is BACKEND[=MODEL][@TIER]; without tiers each target is the fallback of the one before. While there is no
+route, every model goes to every backend; from the first one on, a model that no route names is not found.
 
 Examples:
   headgate routes add --model 'claude-sonnet-*' --target anthropic --target 'bedrock-us=us.anthropic.{model}-v1:0'
@@ -79,14 +80,7 @@ enum Verb {
         change: Change,
     },
     /// Remove a route.
-    Remove {
-        id: String,
-        /// Do not ask.
-        #[arg(long)]
-        yes: bool,
-        #[command(flatten)]
-        change: Change,
-    },
+    Remove(Removal),
 }
 
 #[derive(Args)]
@@ -131,7 +125,7 @@ impl Verb {
             Self::Set { id, settings, change } => {
                 ROUTES.patch(at, change, id, &settings.fields()?.into_body()).await
             }
-            Self::Remove { id, yes, change } => ROUTES.remove(at, change, id, *yes).await,
+            Self::Remove(removal) => ROUTES.remove(at, removal).await,
         }
     }
 }

@@ -7,6 +7,10 @@ use headgate::operate::printable::printable;
 use headgate::operate::span;
 use serde_json::Value;
 
+/// Narrower terminals, and those that do not know their width (some report 0), get a table as wide as it is: letters below each
+/// other are harder to read than broken lines.
+const NARROWEST: u16 = 60;
+
 /// A column: its heading, and a cell's text.
 pub type Column = (&'static str, fn(&Value) -> String);
 
@@ -21,7 +25,7 @@ pub fn lines(headings: &[&str], rows: Vec<Vec<String>>) -> String {
     let mut table = Table::new();
     table.load_style(presets::NOTHING).set_header(headings.to_vec());
     if std::io::stdout().is_terminal()
-        && let Ok((width, _)) = crossterm::terminal::size()
+        && let Ok((width @ NARROWEST.., _)) = crossterm::terminal::size()
     {
         table.set_content_arrangement(ContentArrangement::Dynamic).set_width(width);
     } else {
@@ -73,7 +77,11 @@ pub fn scalar(value: &Value) -> String {
         Value::String(text) => printable(text),
         Value::Array(items) if items.is_empty() => "-".to_owned(),
         Value::Array(items) => items.iter().map(scalar).collect::<Vec<_>>().join(", "),
-        Value::Bool(_) | Value::Number(_) | Value::Object(_) => printable(&value.to_string()),
+        Value::Number(number) => {
+            let text = number.to_string();
+            text.strip_suffix(".0").map_or_else(|| text.clone(), str::to_owned)
+        }
+        Value::Bool(_) | Value::Object(_) => printable(&value.to_string()),
     }
 }
 
@@ -81,6 +89,16 @@ pub fn scalar(value: &Value) -> String {
 pub fn field(item: &Value, name: &str) -> String {
     let found = if name.starts_with('/') { item.pointer(name) } else { item.get(name) };
     scalar(found.unwrap_or(&Value::Null))
+}
+
+/// Where a resource comes from, and whether it is out of force: `show` says why.
+pub fn source(item: &Value) -> String {
+    let source = field(item, "source");
+    if item.get("problem").is_some_and(|problem| !problem.is_null()) {
+        format!("{source}, not in force")
+    } else {
+        source
+    }
 }
 
 /// What remains of a time in milliseconds; a dash where nothing does.
@@ -133,6 +151,20 @@ mod tests {
         assert_eq!(
             text,
             "name             k\nbackend          b\nmodels           a, b\nparks[0].reason  rate\nsecret.last4     abcd"
+        );
+    }
+
+    #[test]
+    fn a_resource_that_is_not_in_force_says_so() {
+        assert_eq!(source(&json!({ "source": "store", "problem": "no backend" })), "store, not in force");
+        assert_eq!(source(&json!({ "source": "file", "problem": null })), "file");
+    }
+
+    #[test]
+    fn whole_numbers_have_no_point() {
+        assert_eq!(
+            [json!(2.0), json!(2.5), json!(10), json!(0.0)].each_ref().map(scalar),
+            ["2", "2.5", "10", "0"]
         );
     }
 

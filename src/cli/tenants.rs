@@ -8,9 +8,9 @@ use headgate::operate::Trouble;
 use serde_json::{Map, Value};
 
 use super::document::Fields;
-use super::resource::Resource;
+use super::resource::{Removal, Resource};
 use super::session::{Change, Done, Reach, Session, input, run};
-use super::show::field;
+use super::show::{field, source};
 
 const TENANTS: Resource = Resource {
     path: "/tenants",
@@ -25,7 +25,7 @@ const TENANTS: Resource = Resource {
         ("OUTPUT-TPM", |tenant| field(tenant, "/limits/output_tpm")),
         ("USD/DAY", |tenant| field(tenant, "/limits/usd_per_day")),
         ("USD/MONTH", |tenant| field(tenant, "/limits/usd_per_month")),
-        ("SOURCE", |tenant| field(tenant, "source")),
+        ("SOURCE", source),
     ],
 };
 
@@ -72,14 +72,7 @@ enum Verb {
         change: Change,
     },
     /// Remove a tenant; its key is refused from the next request on.
-    Remove {
-        name: String,
-        /// Do not ask.
-        #[arg(long)]
-        yes: bool,
-        #[command(flatten)]
-        change: Change,
-    },
+    Remove(Removal),
     /// Give a tenant a new key, and print it; the old one is refused from the next request on.
     Rotate {
         name: String,
@@ -171,7 +164,7 @@ impl Verb {
             Self::Set { name, settings, change } => {
                 TENANTS.patch(at, change, name, &settings.fields()?.into_body()).await
             }
-            Self::Remove { name, yes, change } => TENANTS.remove(at, change, name, *yes).await,
+            Self::Remove(removal) => TENANTS.remove(at, removal).await,
             Self::Rotate { name, change } => TENANTS.act(at, change, (name, "rotate", "rotated"), None).await,
         }
     }

@@ -5,9 +5,9 @@ use std::process::ExitCode;
 use clap::{Args, Subcommand, ValueEnum};
 use serde_json::json;
 
-use super::resource::Resource;
+use super::resource::{Removal, Resource};
 use super::session::{Change, Done, Reach, Session, run};
-use super::show::field;
+use super::show::{field, source};
 
 const TOKENS: Resource = Resource {
     path: "/tokens",
@@ -17,7 +17,7 @@ const TOKENS: Resource = Resource {
         ("NAME", |token| field(token, "name")),
         ("ROLE", |token| field(token, "role")),
         ("CREATED", |token| field(token, "created_at")),
-        ("SOURCE", |token| field(token, "source")),
+        ("SOURCE", source),
     ],
 };
 
@@ -49,14 +49,7 @@ enum Verb {
         change: Change,
     },
     /// Remove a token; it is refused from the next request on.
-    Remove {
-        name: String,
-        /// Do not ask.
-        #[arg(long)]
-        yes: bool,
-        #[command(flatten)]
-        change: Change,
-    },
+    Remove(Removal),
     /// Make a token anew, and print it; the old one is refused from the next request on.
     Rotate {
         name: String,
@@ -94,7 +87,7 @@ impl Verb {
                 };
                 TOKENS.create(at, change, &json!({ "name": name, "role": role })).await
             }
-            Self::Remove { name, yes, change } => TOKENS.remove(at, change, name, *yes).await,
+            Self::Remove(removal) => TOKENS.remove(at, removal).await,
             Self::Rotate { name, change } => TOKENS.act(at, change, (name, "rotate", "rotated"), None).await,
         }
     }

@@ -85,7 +85,7 @@ impl Pool {
         let table = Table::build(settings, &states, &credentials);
         let shared = Arc::new(Shared {
             chance,
-            events: Events::default(),
+            events: Events::since_start(clock.wall()),
             clock,
             waiting: Arc::default(),
             breaker,

@@ -131,11 +131,14 @@ fn a_reader_that_has_enough_is_no_failure() {
 
 #[test]
 fn audit_shows_what_differs_and_no_more_than_asked_for() {
-    let entry = r#"{"at":"T","actor":"ops","action":"key.update","kind":"key","id":"a","source":"127.0.0.1","before":{"weight":1},"after":{"weight":2}}"#;
+    let entry = r#"{"id":"9","at":"T","actor":"ops","action":"key.update","kind":"key","resource":"org-a-1","source":"127.0.0.1","before":{"weight":1},"after":{"weight":2}}"#;
     let plane =
         Plane::playing([answer(200, &format!("{{\"data\":[{entry}],\"has_more\":true,\"last_id\":\"9\"}}"))]);
     let told = plane.run(&["audit", "--kind", "key", "--limit", "1"]);
-    assert!(told.code == 0 && told.out.contains("weight: 1 -> 2"), "{told:?}");
+    assert!(
+        told.code == 0 && told.out.contains("weight: 1 -> 2") && told.out.contains("org-a-1"),
+        "{told:?}"
+    );
     assert_eq!(plane.only().target, "/admin/v1/audit?limit=1&kind=key");
 }
 

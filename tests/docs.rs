@@ -115,7 +115,8 @@ fn every_metric_in_the_documents_exists() {
     let instruments = read("src/metrics.rs") + &read("src/metrics/pool.rs");
     let text = read("docs/operate.md");
     let table = text.split_once("## Metrics").unwrap().1;
-    let cells = table.lines().filter(|line| line.starts_with("| `")).filter_map(|line| line.split('|').nth(1));
+    let cells =
+        table.lines().filter(|line| line.starts_with("| `")).filter_map(|line| line.split('|').nth(1));
     let names: Vec<&str> = cells
         .flat_map(|cell| cell.split('`').skip(1).step_by(2))
         .map(|name| name.split('{').next().unwrap())

@@ -7,6 +7,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use futures_util::future::{BoxFuture, try_join_all};
+use sqlx::ConnectOptions as _;
 use sqlx::pool::PoolConnection;
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
@@ -31,7 +32,9 @@ pub(in crate::store) struct Pools {
 
 impl Pools {
     pub async fn open(address: &StoreAddress, clock: Clock) -> Result<Self, StoreError> {
+        // The log of every statement would cost as much as small ones do; failures are told by whoever asked.
         let options = SqliteConnectOptions::new().foreign_keys(true).busy_timeout(address.timeout);
+        let options = options.disable_statement_logging();
         let path = match &address.place {
             Place::Memory => {
                 // A database in memory belongs to one connection, which then does both.

@@ -3,6 +3,7 @@
 //! A record is known by its request's id: written again it changes nothing, neither itself nor the sums, so a batch whose
 //! first answer was lost may be sent again. Rows are touched in the order of their keys.
 
+mod facts;
 mod read;
 
 use std::collections::BTreeMap;
@@ -16,6 +17,7 @@ use crate::settle::Outcome;
 use crate::usage::UsageRecord;
 use crate::usage::report::Step;
 use crate::usage::writer::{Retention, Sink, Unwritten};
+use facts::Facts;
 
 /// More of anything in one record is nonsense; it keeps the sums of a lifetime far from overflowing.
 const MOST: u64 = 1 << 44;
@@ -76,10 +78,8 @@ struct Shape {
 
 impl Shape {
     fn new(rows: usize) -> Self {
-        let head = "INSERT INTO usage (id, at, operation, tenant, key, backend, model, served, counted, stream, input, output, \
-                    cache_read, cache_write_5m, cache_write_1h, cost, attempts, queue_us, first_content_us, duration_us, \
-                    status, outcome, cause) VALUES ";
-        let row = "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
+        let head = "INSERT INTO usage (at, id, tenant, key, backend, counted, facts) VALUES ";
+        let row = "(?, ?, ?, ?, ?, ?, ?)";
         let text = format!("{head}{} ON CONFLICT (at, id) DO NOTHING", vec![row; rows].join(", "));
         Self { rows, text }
     }
@@ -116,20 +116,12 @@ async fn write_rows(
     shape: &'static Shape,
     rows: &[UsageRecord],
 ) -> Result<u64, StoreError> {
-    let span = |span: std::time::Duration| i64::try_from(span.as_micros()).unwrap_or(i64::MAX);
     let mut query = sqlx::query(shape.text.as_str());
     for record in rows {
-        let usage = &record.usage;
-        query = query.bind(record.id.as_str()).bind(micros(record.at)).bind(record.operation);
+        query = query.bind(micros(record.at)).bind(record.id.as_str());
         query = query.bind(record.tenant.as_deref().unwrap_or_default()).bind(&record.key);
-        query = query.bind(&record.backend).bind(&record.model).bind(record.served.as_deref());
-        query = query.bind(record.counted_model()).bind(record.stream);
-        query = query.bind(whole(usage.input)).bind(whole(usage.output)).bind(whole(usage.cache_read));
-        query = query.bind(whole(usage.cache_write_5m)).bind(whole(usage.cache_write_1h));
-        query = query.bind(record.cost.map(whole)).bind(i64::from(record.attempts));
-        query =
-            query.bind(span(record.queued)).bind(record.first_content.map(span)).bind(span(record.duration));
-        query = query.bind(i64::from(record.status)).bind(record.outcome.name()).bind(record.cause);
+        query = query.bind(&record.backend).bind(record.counted_model());
+        query = query.bind(Facts::of(record).text());
     }
     Ok(query.execute(connection).await?.rows_affected())
 }

@@ -1,9 +1,12 @@
 //! Reading usage: sums, grouped as asked, and single records in the order of their time.
 
+use std::borrow::Cow;
+
 use sqlx::sqlite::{SqliteArguments, SqliteRow};
 use sqlx::{Row as _, Sqlite, SqliteConnection};
 
 use super::super::{Store, StoreError, from_micros, micros};
+use super::facts::Facts;
 use super::seconds;
 use crate::prices::dollars;
 use crate::usage::report::{Cursor, Filter, Kept, RecordsPage, Step, Sum, SumsPage};
@@ -26,8 +29,7 @@ macro_rules! sums_of {
     };
 }
 
-const RECORDS: &str = "SELECT id, at, operation, tenant, key, backend, model, served, stream, input, output, cache_read, \
-    cache_write_5m, cache_write_1h, cost, attempts, queue_us, first_content_us, duration_us, status, outcome, cause \
+const RECORDS: &str = "SELECT at, id, tenant, key, backend, facts \
     FROM usage WHERE at >= ?1 AND at < ?2 AND (?3 IS NULL OR tenant = ?3) AND (?4 IS NULL OR key = ?4) \
     AND (?5 IS NULL OR backend = ?5) AND (?6 IS NULL OR counted = ?6) AND (at, id) > (?7, ?8) ORDER BY at, id LIMIT ?9";
 
@@ -111,34 +113,40 @@ fn kept(row: &SqliteRow) -> Result<Kept, StoreError> {
         let text: String = row.try_get(column)?;
         Ok(Some(text).filter(|text| !text.is_empty()))
     };
-    let first_content: Option<i64> = row.try_get("first_content_us")?;
-    let cost: Option<i64> = row.try_get("cost")?;
-    let cost = cost.map(|cost| u64::try_from(cost).unwrap_or_default());
+    let facts: String = row.try_get("facts")?;
+    let facts: Facts<'_> =
+        serde_json::from_str(&facts).map_err(|_| StoreError::damaged("a record of usage cannot be read"))?;
+    let cost = facts.cost.map(natural);
+    let [input, output, cache_read, cache_write_5m, cache_write_1h] = facts.tokens.map(natural);
     Ok(Kept {
         id: row.try_get("id")?,
         at: date(row.try_get("at")?),
-        operation: row.try_get("operation")?,
+        operation: facts.op.into_owned(),
         tenant: text("tenant")?,
         key: text("key")?,
         backend: text("backend")?,
-        model: row.try_get("model")?,
-        model_served: row.try_get("served")?,
-        stream: row.try_get("stream")?,
-        input_tokens: count(row, "input")?,
-        output_tokens: count(row, "output")?,
-        cache_read_tokens: count(row, "cache_read")?,
-        cache_write_5m_tokens: count(row, "cache_write_5m")?,
-        cache_write_1h_tokens: count(row, "cache_write_1h")?,
+        model: facts.model.into_owned(),
+        model_served: facts.served.map(Cow::into_owned),
+        stream: facts.stream,
+        input_tokens: input,
+        output_tokens: output,
+        cache_read_tokens: cache_read,
+        cache_write_5m_tokens: cache_write_5m,
+        cache_write_1h_tokens: cache_write_1h,
         cost_usd: cost.map(dollars),
         cost_nano_usd: cost,
-        attempts: u32::try_from(row.try_get::<i64, _>("attempts")?).unwrap_or(u32::MAX),
-        queue_ms: millis(row.try_get("queue_us")?),
-        first_content_ms: first_content.map(millis),
-        duration_ms: millis(row.try_get("duration_us")?),
-        status: u16::try_from(row.try_get::<i64, _>("status")?).unwrap_or_default(),
-        outcome: row.try_get("outcome")?,
-        cause: text("cause")?,
+        attempts: facts.tries,
+        queue_ms: millis(facts.queued),
+        first_content_ms: facts.first.map(millis),
+        duration_ms: millis(facts.took),
+        status: facts.status,
+        outcome: facts.outcome.into_owned(),
+        cause: Some(facts.cause.into_owned()).filter(|cause| !cause.is_empty()),
     })
+}
+
+fn natural(count: i64) -> u64 {
+    u64::try_from(count).unwrap_or_default()
 }
 
 fn count(row: &SqliteRow, column: &str) -> Result<u64, StoreError> {

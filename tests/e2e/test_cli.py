@@ -13,7 +13,6 @@ import pty
 import re
 import select
 import shlex
-import signal
 import sqlite3
 import subprocess
 import termios
@@ -98,7 +97,7 @@ def followed(gateway, *arguments):
         try:
             yield following
         finally:
-            following.send_signal(signal.SIGINT)
+            following.terminate()
 
 
 def rows(table):

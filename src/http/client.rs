@@ -34,7 +34,7 @@ const LIFETIME: Duration = Duration::from_secs(600);
 /// Slices in which a body is handed to awc, bytes.
 const SLICE: usize = 64 * 1024;
 /// From this size on chunks that have arrived are not joined, bytes: copying much costs more than it saves.
-const JOINED: usize = 8 * 1024;
+const JOINED: usize = 32 * 1024;
 
 /// The upstream connections of one worker.
 #[derive(Clone)]

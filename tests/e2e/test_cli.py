@@ -542,7 +542,7 @@ def test_a_copy_of_the_store_is_a_gateway_again(operated):
         with contextlib.closing(sqlite3.connect(operated.scratch / "backup.db")) as copy:
             live.backup(copy)
     operated.ok("keys", "remove", "b", "--yes")
-    operated.ok("tenants", "remove", "acme", "--yes")
+    operated.ok("tenants", "rotate", "acme")
     operated.__exit__()
     (operated.scratch / "backup.db").rename(operated.scratch / "headgate.db")
     for beside in ("wal", "shm"):

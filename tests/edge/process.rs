@@ -111,7 +111,12 @@ fn run(arguments: &[&str], yaml: &str, variables: &[(&str, &str)]) -> Output {
     let file = folder.path().join("headgate.yaml");
     std::fs::write(&file, yaml).unwrap();
     let mut command = command();
-    command.args(arguments).arg("--config").arg(file).envs(variables.iter().copied());
+    command
+        .current_dir(folder.path())
+        .args(arguments)
+        .arg("--config")
+        .arg(file)
+        .envs(variables.iter().copied());
     command.output().unwrap()
 }
 

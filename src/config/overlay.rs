@@ -4,6 +4,7 @@
 //! have taken, or whose backend they no longer have, is left out and told: it never stops a start or a reload.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 
 use headgate_providers::Secret;
 use serde_json::{Value as Json, json};
@@ -32,7 +33,7 @@ impl Kind {
     pub const ALL: [Self; 6] =
         [Self::Backend, Self::Group, Self::Key, Self::Route, Self::Tenant, Self::Token];
 
-    /// Its fixed name.
+    /// Its fixed name: in the store, the audit trail and the admin API.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -43,6 +44,18 @@ impl Kind {
             Self::Tenant => "tenant",
             Self::Token => "token",
         }
+    }
+
+    /// The kind of this name.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.name() == name)
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
     }
 }
 

@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use headgate_providers::Secret;
 use serde_json::Value;
 
-use super::entry::{Entry, stored};
+use super::entry::Entry;
 use super::{View, answer, load_in_turn};
 use crate::config::checked::{Settings, TenantAuth};
 use crate::config::{self, Kind, LeftOut};
@@ -256,7 +256,7 @@ fn put(view: &mut View, intent: &Intent, vault: Option<&Vault>, gateway: &Gatewa
         sealed.push(SealedField::new(vault, &row, field, secret));
     }
     let resource = Resource {
-        kind: stored(*kind),
+        kind: *kind,
         id: id.clone(),
         row,
         position: *position,
@@ -319,11 +319,9 @@ fn record(old: &View, new: &View, actor: &Actor, draft: &Draft, gateway: &Gatewa
             }
             (Some(before), Some(after)) => writes
                 .push(Write::Update { resource: after.resource.clone(), expected: before.resource.revision }),
-            (Some(before), None) => writes.push(Write::Delete {
-                kind: stored(kind),
-                id: id.clone(),
-                expected: before.resource.revision,
-            }),
+            (Some(before), None) => {
+                writes.push(Write::Delete { kind, id: id.clone(), expected: before.resource.revision })
+            }
             (None, None) => {}
         }
         audit.push(NewAudit {

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use headgate_providers::Secret;
 use serde_json::{Map, Value, json};
 
-use crate::config::{Kind, Laid};
-use crate::store::{self, Resource, SealedField};
+use crate::config::Laid;
+use crate::store::{Resource, SealedField};
 use crate::vault::Vault;
 
 /// A stored resource in memory.
@@ -49,7 +49,7 @@ impl Entry {
     /// As it is laid over the files.
     #[must_use]
     pub fn laid(&self) -> Laid {
-        let (kind, id) = (self.resource.kind(), self.resource.id.clone());
+        let (kind, id) = (self.resource.kind, self.resource.id.clone());
         Laid { kind, id, body: self.resource.body.clone(), secrets: self.secrets.clone() }
     }
 
@@ -74,33 +74,5 @@ impl Entry {
             );
         }
         Value::Object(shown)
-    }
-}
-
-impl Resource {
-    /// What it is, in the configuration's words.
-    #[must_use]
-    pub fn kind(&self) -> Kind {
-        match self.kind {
-            store::Kind::Backend => Kind::Backend,
-            store::Kind::Group => Kind::Group,
-            store::Kind::Key => Kind::Key,
-            store::Kind::Route => Kind::Route,
-            store::Kind::Tenant => Kind::Tenant,
-            store::Kind::Token => Kind::Token,
-        }
-    }
-}
-
-/// The store's word for a kind.
-#[must_use]
-pub fn stored(kind: Kind) -> store::Kind {
-    match kind {
-        Kind::Backend => store::Kind::Backend,
-        Kind::Group => store::Kind::Group,
-        Kind::Key => store::Kind::Key,
-        Kind::Route => store::Kind::Route,
-        Kind::Tenant => store::Kind::Tenant,
-        Kind::Token => store::Kind::Token,
     }
 }

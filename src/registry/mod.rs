@@ -67,14 +67,14 @@ impl View {
     /// The stored routes in the order in which they match.
     #[must_use]
     pub fn routes(&self) -> Vec<&Arc<Entry>> {
-        let all = self.entries.values().filter(|entry| entry.resource.kind() == Kind::Route);
+        let all = self.entries.values().filter(|entry| entry.resource.kind == Kind::Route);
         let mut routes: Vec<&Arc<Entry>> = all.collect();
         routes.sort_by_key(|entry| (entry.resource.position, entry.resource.id.as_str()));
         routes
     }
 
     fn overlay(&self) -> Overlay {
-        let others = self.entries.values().filter(|entry| entry.resource.kind() != Kind::Route);
+        let others = self.entries.values().filter(|entry| entry.resource.kind != Kind::Route);
         let all = others.chain(self.routes()).filter(|entry| entry.sealed_shut.is_none());
         Overlay { resources: all.map(|entry| entry.laid()).collect() }
     }
@@ -83,7 +83,7 @@ impl View {
     fn with(&self, base: Arc<Base>, composed: &Composed) -> Self {
         let shut = self.entries.values().filter_map(|entry| {
             let text = entry.sealed_shut.clone()?;
-            let (kind, id) = (entry.resource.kind(), entry.resource.id.clone());
+            let (kind, id) = (entry.resource.kind, entry.resource.id.clone());
             Some(LeftOut { kind, id, field: None, text })
         });
         let left_out = composed.left_out.iter().cloned().chain(shut);
@@ -194,7 +194,7 @@ async fn load_in_turn(gateway: &Gateway) -> Result<(), StoreError> {
     let vault = Vault::of(&gateway.settings().store);
     let entries = resources.into_iter().map(|resource| {
         let entry = Entry::open(resource, vault.as_ref());
-        ((entry.resource.kind(), entry.resource.id.clone()), Arc::new(entry))
+        ((entry.resource.kind, entry.resource.id.clone()), Arc::new(entry))
     });
     let view = View { entries: entries.collect(), ..(*gateway.registry.view(gateway)).clone() };
     let (Some(base), Some(source)) = (gateway.registry.base(gateway), gateway.reloads.source()) else {

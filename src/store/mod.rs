@@ -27,12 +27,13 @@ use sqlx::SqliteConnection;
 use tokio::runtime::{Handle, Runtime};
 use tokio::sync::Mutex;
 
+pub use crate::config::Kind;
 pub use address::{Place, StoreAddress};
 pub use answers::{Answered, NewAnswer};
 pub use audit::{AuditEntry, AuditPage, NewAudit};
 pub use fault::StoreError;
 pub use remembered::{ParkScope, StoredPark, StoredSwitch, SwitchState};
-pub use resources::{Change, Kind, Resealed, Resource, SealedField, Write};
+pub use resources::{Change, Resealed, Resource, SealedField, Write};
 pub use standing::StoreState;
 
 use crate::clock::Clock;

@@ -2,7 +2,6 @@
 //!
 //! All that one admin request changes is one [`Change`], written in one transaction with its audit entries and its answer.
 
-use std::fmt;
 use std::time::SystemTime;
 
 use futures_util::future::BoxFuture;
@@ -13,57 +12,10 @@ use sqlx::{Row as _, SqliteConnection};
 
 use super::remembered::{forget_switch, insert_switch};
 use super::{
-    NewAnswer, NewAudit, Store, StoreError, StoredSwitch, SwitchState, answers, audit, from_micros, micros,
+    Kind, NewAnswer, NewAudit, Store, StoreError, StoredSwitch, SwitchState, answers, audit, from_micros,
+    micros,
 };
 use crate::vault::{self, Sealed, Vault};
-
-/// What a resource is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Kind {
-    /// A provider at one place.
-    Backend,
-    /// Keys that share one upstream quota; the id is `BACKEND:NAME`.
-    Group,
-    /// A credential of a backend.
-    Key,
-    /// A client's model name and where it leads.
-    Route,
-    /// Who may call.
-    Tenant,
-    /// Who may operate.
-    Token,
-}
-
-impl Kind {
-    /// Every kind, in the order in which one may refer to those before it.
-    pub const ALL: [Self; 6] =
-        [Self::Backend, Self::Group, Self::Key, Self::Route, Self::Tenant, Self::Token];
-
-    /// Its name in the store, the audit trail and the admin API.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Backend => "backend",
-            Self::Group => "group",
-            Self::Key => "key",
-            Self::Route => "route",
-            Self::Tenant => "tenant",
-            Self::Token => "token",
-        }
-    }
-
-    /// The kind of this name.
-    #[must_use]
-    pub fn named(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|kind| kind.name() == name)
-    }
-}
-
-impl fmt::Display for Kind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
 
 /// One stored resource.
 #[derive(Clone, Debug, PartialEq)]

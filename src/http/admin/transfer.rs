@@ -172,7 +172,7 @@ pub fn reseal(asked: Asked<'_>) -> LocalBoxFuture<'_, Result<Answer, Problem>> {
 /// The ids of stored keys that cannot be opened.
 pub fn undecryptable(view: &View) -> Vec<String> {
     let shut = view.entries.values().filter(|entry| entry.sealed_shut.is_some());
-    shut.map(|entry| format!("{}/{}", entry.resource.kind().name(), entry.resource.id)).collect()
+    shut.map(|entry| format!("{}/{}", entry.resource.kind.name(), entry.resource.id)).collect()
 }
 
 #[cfg(test)]

@@ -19,7 +19,7 @@ use crate::prices::Schedule;
 use crate::usage::UsageRecord;
 
 /// How a request ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Outcome {
     /// A complete answer was sent.
     Ok,
@@ -81,8 +81,8 @@ pub struct Record {
     pub before: Option<Duration>,
     /// Its share between the first content and the first byte handed on.
     pub after: Option<Duration>,
-    backend: String,
-    key: String,
+    backend: Arc<str>,
+    key: Arc<str>,
     cause: &'static str,
     /// What upstream calls the model of the last attempt, and what its tokens cost.
     tried: Option<(Arc<str>, Schedule)>,
@@ -112,8 +112,8 @@ impl Record {
             uploading: Duration::ZERO,
             before: None,
             after: None,
-            backend: String::new(),
-            key: String::new(),
+            backend: Arc::default(),
+            key: Arc::default(),
             cause: "",
             tried: None,
         }
@@ -122,19 +122,20 @@ impl Record {
     /// An attempt begins.
     pub fn attempt(&mut self, lease: &Lease) {
         let candidate = lease.candidate();
-        if self.attempts > 0 && self.backend != candidate.upstream.settings.name {
-            self.gateway.metrics.failover(&self.backend, &candidate.upstream.settings.name, self.cause);
+        let backend = &candidate.upstream.name;
+        if self.attempts > 0 && self.backend != *backend {
+            self.gateway.metrics.failover(&self.backend, backend, self.cause);
             let moved = FailedOver {
                 request_id: self.id.as_str().to_owned(),
-                from: self.backend.clone(),
-                to: candidate.upstream.settings.name.clone(),
+                from: self.backend.to_string(),
+                to: backend.to_string(),
                 cause: self.cause,
             };
             self.gateway.pool.events().tell(self.gateway.clock.now(), What::Failover(moved));
         }
         self.attempts += 1;
-        self.backend.clone_from(&candidate.upstream.settings.name);
-        self.key.clone_from(&candidate.seat.id.name);
+        self.backend.clone_from(backend);
+        self.key.clone_from(&candidate.seat.name);
         self.tried = Some((candidate.upstream_model.clone(), candidate.prices.clone()));
     }
 
@@ -250,8 +251,8 @@ impl Record {
             status = self.status,
             outcome = self.outcome.name(),
             cause = (!self.cause.is_empty()).then_some(self.cause),
-            backend = (self.attempts > 0).then_some(self.backend.as_str()),
-            key = (self.attempts > 0).then_some(self.key.as_str()),
+            backend = (self.attempts > 0).then_some(&*self.backend),
+            key = (self.attempts > 0).then_some(&*self.key),
             attempts = self.attempts,
             dropped = self.dropped,
             queue_ms = millis(self.queued),

@@ -32,9 +32,9 @@ pub struct UsageRecord {
     /// Who called; `None` where the data plane is open, or the caller unknown.
     pub tenant: Option<String>,
     /// The key that served, or was tried last; empty where none was.
-    pub key: String,
+    pub key: Arc<str>,
     /// That key's backend.
-    pub backend: String,
+    pub backend: Arc<str>,
     /// The asked model, as the caller wrote it.
     pub model: String,
     /// The model that served, by upstream's name; `None` where none did.

@@ -31,6 +31,8 @@ const MAX_PLANS: usize = 1024;
 pub struct Upstream {
     /// Its settings.
     pub settings: Arc<Backend>,
+    /// Its name, for what keeps it a while.
+    pub name: Arc<str>,
     /// The `host` header of its requests.
     pub authority: String,
     /// Its dialect; `None` while that dialect is not built.
@@ -45,6 +47,8 @@ pub struct Upstream {
 pub struct Seat {
     /// Its id.
     pub id: KeyId,
+    /// The id's name, for what keeps it a while.
+    pub name: Arc<str>,
     /// Relative share.
     pub weight: f64,
     /// The group's name.
@@ -252,11 +256,19 @@ fn upstream(backend: &Arc<Backend>, states: &States, credentials: &Credentials) 
         let group = states.group(&backend.name, &key.limit_group);
         let credential = credentials.holder(&id, backend, &key.credential);
         let (weight, group_name) = (key.weight, key.limit_group.clone());
-        Arc::new(Seat { id, weight, group_name, credential, health, group })
+        let name = id.name.as_str().into();
+        Arc::new(Seat { id, name, weight, group_name, credential, health, group })
     };
     let keys = backend.keys.iter().map(seat).collect();
-    let authority = backend.base_url.authority();
-    Upstream { settings: backend.clone(), authority, provider, keys, state: states.backend(&backend.name) }
+    let (name, authority) = (backend.name.as_str().into(), backend.base_url.authority());
+    Upstream {
+        settings: backend.clone(),
+        name,
+        authority,
+        provider,
+        keys,
+        state: states.backend(&backend.name),
+    }
 }
 
 /// The dialect; `None` while it is not built.

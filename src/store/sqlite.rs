@@ -20,6 +20,10 @@ use crate::clock::Clock;
 
 /// Connections that read: few, for the admin plane alone uses them.
 const READERS: u32 = 3;
+/// Most pages of the file that a connection keeps in memory, in KiB (negative, by SQLite's rule): writing goes on at the ends of
+/// few trees, and reading is rare.
+const WRITER_CACHE: &str = "-1024";
+const READER_CACHE: &str = "-512";
 /// Between two tries of opening a file that another process is just making.
 const AGAIN: Duration = Duration::from_millis(20);
 
@@ -46,8 +50,9 @@ impl Pools {
         };
         make(path).await?;
         let options = options.filename(path).create_if_missing(false);
-        let reads = options.clone().pragma("query_only", "ON");
-        let writes = options.journal_mode(SqliteJournalMode::Wal).synchronous(SqliteSynchronous::Full);
+        let reads = options.clone().pragma("query_only", "ON").pragma("cache_size", READER_CACHE);
+        let writes = options.pragma("cache_size", WRITER_CACHE);
+        let writes = writes.journal_mode(SqliteJournalMode::Wal).synchronous(SqliteSynchronous::Full);
         let end = clock.now() + address.timeout;
         // The change to WAL does not wait for locks, so of several processes at once some are told to come again.
         while let Err(error) = first_connection(&writes).await {

@@ -1,36 +1,39 @@
 //! Usage as kept: single records, and their sums by the hour and the day, written together in one transaction.
 //!
 //! A record is known by its request's id: written again it changes nothing, neither itself nor the sums, so a batch whose
-//! first answer was lost may be sent again. Rows are touched in the order of their keys.
+//! first answer was lost may be sent again. Sums are touched in the order of their keys.
 
 mod facts;
+mod labels;
+mod many;
 mod read;
 
 use std::collections::BTreeMap;
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 use std::time::SystemTime;
 
 use sqlx::SqliteConnection;
 
 use super::{Store, StoreError, micros};
-use crate::settle::Outcome;
 use crate::usage::UsageRecord;
 use crate::usage::report::Step;
 use crate::usage::writer::{Retention, Sink, Unwritten};
 use facts::Facts;
+use labels::{Alike, Counts};
+use many::{Many, Query};
 
 /// More of anything in one record is nonsense; it keeps the sums of a lifetime far from overflowing.
 const MOST: u64 = 1 << 44;
 
 /// What one row of sums is of: start, tenant, key, backend, model.
 type Place<'a> = (i64, &'a str, &'a str, &'a str, &'a str);
-/// What it holds: requests, failed, unpriced, the five kinds of tokens, cost.
-type Counts = [i64; 9];
 
 impl Sink for Store {
-    async fn write(&self, batch: &[UsageRecord]) -> Result<(), Unwritten> {
-        let batch = batch.to_vec();
-        self.write(move |connection| Box::pin(insert(connection, batch))).await.map_err(unwritten)
+    async fn write(&self, batch: &Arc<Vec<UsageRecord>>) -> Result<(), Unwritten> {
+        let batch = batch.clone();
+        self.write(move |connection| Box::pin(async move { insert(connection, &batch).await }))
+            .await
+            .map_err(unwritten)
     }
 
     async fn forget(&self, before: Retention, most: usize) -> Result<bool, Unwritten> {
@@ -52,153 +55,102 @@ fn unwritten(error: StoreError) -> Unwritten {
     }
 }
 
-async fn insert(connection: &mut SqliteConnection, batch: Vec<UsageRecord>) -> Result<(), StoreError> {
-    let (mut hours, mut days) = (BTreeMap::new(), BTreeMap::new());
-    let mut left = batch.as_slice();
-    while let Some(shape) = SHAPES.iter().find(|shape| shape.rows <= left.len()) {
-        let (rows, rest) = left.split_at(shape.rows);
-        for record in insert_rows(connection, shape, rows).await? {
-            add(&mut hours, record, Step::Hour);
-            add(&mut days, record, Step::Day);
-        }
-        left = rest;
-    }
-    add_to(connection, "usage_hourly", hours).await?;
-    add_to(connection, "usage_daily", days).await
-}
-
-/// Statements for so many records at once: a batch is cut into the largest that fit, for the way to the database's thread and back
-/// costs more than a row. Few enough shapes to stay prepared.
-static SHAPES: LazyLock<[Shape; 4]> = LazyLock::new(|| [256, 32, 4, 1].map(Shape::new));
-
-struct Shape {
-    rows: usize,
-    text: String,
-}
-
-impl Shape {
-    fn new(rows: usize) -> Self {
-        let head = "INSERT INTO usage (at, id, tenant, key, backend, counted, facts) VALUES ";
-        let row = "(?, ?, ?, ?, ?, ?, ?)";
-        let text = format!("{head}{} ON CONFLICT (at, id) DO NOTHING", vec![row; rows].join(", "));
-        Self { rows, text }
-    }
-}
-
-/// Writes records and tells which of them were not there already. Where some were, which is so only after a batch whose first
-/// answer was lost, they are written one by one.
-async fn insert_rows<'a>(
-    connection: &mut SqliteConnection,
-    shape: &'static Shape,
-    rows: &'a [UsageRecord],
-) -> Result<Vec<&'a UsageRecord>, StoreError> {
+async fn insert(connection: &mut SqliteConnection, batch: &[UsageRecord]) -> Result<(), StoreError> {
+    let mut alike = Alike::default();
+    let rows: Vec<(i64, &UsageRecord)> = batch.iter().map(|record| (alike.add(record), record)).collect();
+    alike.write(connection).await?;
     sqlx::query("SAVEPOINT rows").execute(&mut *connection).await?;
-    let written = write_rows(connection, shape, rows).await?;
-    if written == rows.len() as u64 {
-        sqlx::query("RELEASE rows").execute(&mut *connection).await?;
-        return Ok(rows.iter().collect());
-    }
-    sqlx::query("ROLLBACK TO rows").execute(&mut *connection).await?;
-    let mut new = Vec::new();
-    if let Some(single) = SHAPES.last() {
-        for record in rows {
-            if write_rows(connection, single, std::slice::from_ref(record)).await? > 0 {
-                new.push(record);
+    if write_rows(connection, &rows).await? != rows.len() as u64 {
+        // Some were there, which is so only after a batch whose first answer was lost: then one by one.
+        sqlx::query("ROLLBACK TO rows").execute(&mut *connection).await?;
+        alike = Alike::default();
+        for row in &rows {
+            if write_rows(connection, std::slice::from_ref(row)).await? > 0 {
+                alike.add(row.1);
             }
         }
     }
     sqlx::query("RELEASE rows").execute(&mut *connection).await?;
-    Ok(new)
+    add_to(connection, &HOURLY, alike.sums(Step::Hour)).await?;
+    add_to(connection, &DAILY, alike.sums(Step::Day)).await
 }
 
+static RECORDS: LazyLock<Many> = LazyLock::new(|| {
+    let head = "INSERT INTO usage_records (at, id, labels, facts) VALUES";
+    Many::new(head, 4, "ON CONFLICT (at, id) DO NOTHING")
+});
+static HOURLY: LazyLock<Many> = LazyLock::new(|| sums_in("usage_hourly"));
+static DAILY: LazyLock<Many> = LazyLock::new(|| sums_in("usage_daily"));
+
+fn sums_in(table: &str) -> Many {
+    let counts = [
+        "requests",
+        "failed",
+        "unpriced",
+        "input",
+        "output",
+        "cache_read",
+        "cache_write_5m",
+        "cache_write_1h",
+        "cost",
+    ];
+    let head = format!(
+        "INSERT INTO {table} AS t (start, tenant, key, backend, model, {}) VALUES",
+        counts.join(", ")
+    );
+    let sums = counts.map(|count| format!("{count} = t.{count} + excluded.{count}")).join(", ");
+    let tail = format!("ON CONFLICT (start, tenant, key, backend, model) DO UPDATE SET {sums}");
+    Many::new(&head, 5 + counts.len(), &tail)
+}
+
+/// Writes records with the ids of their labels; returns how many of them were not there already.
 async fn write_rows(
     connection: &mut SqliteConnection,
-    shape: &'static Shape,
-    rows: &[UsageRecord],
+    rows: &[(i64, &UsageRecord)],
 ) -> Result<u64, StoreError> {
-    let mut query = sqlx::query(shape.text.as_str());
-    for record in rows {
-        query = query.bind(micros(record.at)).bind(record.id.as_str());
-        query = query.bind(record.tenant.as_deref().unwrap_or_default()).bind(&record.key);
-        query = query.bind(&record.backend).bind(record.counted_model());
-        query = query.bind(Facts::of(record).text());
-    }
-    Ok(query.execute(connection).await?.rows_affected())
-}
-
-fn add<'a>(sums: &mut BTreeMap<Place<'a>, Counts>, record: &'a UsageRecord, step: Step) {
-    let usage = &record.usage;
-    let start = seconds(record.at);
-    let start = start - start.rem_euclid(step.seconds());
-    let tenant = record.tenant.as_deref().unwrap_or_default();
-    let counts =
-        sums.entry((start, tenant, &record.key, &record.backend, record.counted_model())).or_insert([0; 9]);
-    let failed = matches!(record.outcome, Outcome::Failed | Outcome::Cut);
-    let unpriced = record.cost.is_none() && *usage != headgate_providers::Usage::default();
-    let own = [
-        1,
-        i64::from(failed),
-        i64::from(unpriced),
-        whole(usage.input),
-        whole(usage.output),
-        whole(usage.cache_read),
-        whole(usage.cache_write_5m),
-        whole(usage.cache_write_1h),
-        record.cost.map_or(0, whole),
-    ];
-    for (sum, own) in counts.iter_mut().zip(own) {
-        *sum = sum.saturating_add(own);
-    }
+    let bind = |query: Query, (labels, record): &(i64, &UsageRecord)| {
+        let query = query.bind(micros(record.at)).bind(record.id.shared());
+        query.bind(*labels).bind(Facts::of(record).text())
+    };
+    RECORDS.write(connection, rows, bind).await
 }
 
 async fn add_to(
     connection: &mut SqliteConnection,
-    table: &'static str,
+    table: &'static Many,
     sums: BTreeMap<Place<'_>, Counts>,
 ) -> Result<(), StoreError> {
-    macro_rules! upsert {
-        ($table:literal) => {
-            concat!(
-                "INSERT INTO ",
-                $table,
-                " AS t (start, tenant, key, backend, model, requests, failed, unpriced, input, output, cache_read, \
-                 cache_write_5m, cache_write_1h, cost) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) \
-                 ON CONFLICT (start, tenant, key, backend, model) DO UPDATE SET \
-                 requests = t.requests + excluded.requests, failed = t.failed + excluded.failed, \
-                 unpriced = t.unpriced + excluded.unpriced, input = t.input + excluded.input, \
-                 output = t.output + excluded.output, cache_read = t.cache_read + excluded.cache_read, \
-                 cache_write_5m = t.cache_write_5m + excluded.cache_write_5m, \
-                 cache_write_1h = t.cache_write_1h + excluded.cache_write_1h, cost = t.cost + excluded.cost",
-            )
-        };
-    }
-    let text = if table == "usage_hourly" { upsert!("usage_hourly") } else { upsert!("usage_daily") };
-    for ((start, tenant, key, backend, model), counts) in sums {
-        let query = sqlx::query(text).bind(start).bind(tenant).bind(key).bind(backend).bind(model);
-        let query = counts.into_iter().fold(query, |query, count| query.bind(count));
-        query.execute(&mut *connection).await?;
-    }
-    Ok(())
+    let rows: Vec<(Place<'_>, Counts)> = sums.into_iter().collect();
+    let bind = |query: Query, ((start, tenant, key, backend, model), counts): &(Place<'_>, Counts)| {
+        let query = query.bind(*start).bind(*tenant).bind(*key).bind(*backend).bind(*model);
+        counts.iter().fold(query, |query, count| query.bind(*count))
+    };
+    table.write(connection, &rows, bind).await.map(|_| ())
 }
 
 /// Deletes up to `most` rows of each table; `true` where one may have more.
 async fn delete(connection: &mut SqliteConnection, before: Retention, most: i64) -> Result<bool, StoreError> {
-    let records =
-        "DELETE FROM usage WHERE (at, id) IN (SELECT at, id FROM usage WHERE at < ? ORDER BY at LIMIT ?)";
+    let records = "DELETE FROM usage_records WHERE (at, id) IN (SELECT at, id FROM usage_records WHERE at < ? ORDER BY at LIMIT ?)";
     let hourly = "DELETE FROM usage_hourly WHERE (start, tenant, key, backend, model) IN \
                   (SELECT start, tenant, key, backend, model FROM usage_hourly WHERE start < ? ORDER BY start LIMIT ?)";
     let daily = "DELETE FROM usage_daily WHERE (start, tenant, key, backend, model) IN \
                  (SELECT start, tenant, key, backend, model FROM usage_daily WHERE start < ? ORDER BY start LIMIT ?)";
-    // A sum goes once all of its time is too old.
+    // Labels are of a day, and sums of an hour or a day: they go once all of it is too old, labels after the records they are of.
+    let labels = "DELETE FROM usage_labels WHERE id IN (SELECT id FROM usage_labels WHERE day < ? ORDER BY day LIMIT ?)";
     let ends = |at: SystemTime, step: Step| seconds(at) - step.seconds() + 1;
     let mut more = false;
     for (text, before) in [
-        (records, micros(before.records)),
         (hourly, ends(before.hourly, Step::Hour)),
         (daily, ends(before.daily, Step::Day)),
+        (records, micros(before.records)),
+        (labels, ends(before.records, Step::Day)),
     ] {
         let gone = sqlx::query(text).bind(before).bind(most).execute(&mut *connection).await?.rows_affected();
-        more |= i64::try_from(gone).unwrap_or(i64::MAX) >= most;
+        let is_full = i64::try_from(gone).unwrap_or(i64::MAX) >= most;
+        more |= is_full;
+        if is_full && text == records {
+            break;
+        }
     }
     Ok(more)
 }

@@ -41,7 +41,7 @@ pub struct Retention {
 /// Keeps records.
 pub trait Sink: Send + Sync + 'static {
     /// Writes a batch, all of it or nothing; records whose ids it has are skipped.
-    fn write(&self, batch: &[UsageRecord]) -> impl Future<Output = Result<(), Unwritten>> + Send;
+    fn write(&self, batch: &Arc<Vec<UsageRecord>>) -> impl Future<Output = Result<(), Unwritten>> + Send;
 
     /// Forgets up to `most` rows of what is too old; `true` when there is more of it.
     fn forget(&self, before: Retention, most: usize) -> impl Future<Output = Result<bool, Unwritten>> + Send;
@@ -96,7 +96,8 @@ struct Book<S> {
     settings: UsageRecords,
     clock: Clock,
     metrics: Arc<Metrics>,
-    batch: Vec<UsageRecord>,
+    /// Shared with a sink's task that may outlive its answer.
+    batch: Arc<Vec<UsageRecord>>,
     pause: Duration,
     forget_at: Moment,
     /// The models that sums name.
@@ -105,7 +106,7 @@ struct Book<S> {
 
 impl<S: Sink> Book<S> {
     fn new(sink: S, waiting: Waiting, settings: UsageRecords, clock: Clock, metrics: Arc<Metrics>) -> Self {
-        let batch = Vec::with_capacity(settings.batch_rows);
+        let batch = Arc::default();
         let (pause, forget_at) = (settings.flush, clock.now());
         let models = HashSet::new();
         Self { sink, waiting, settings, clock, metrics, batch, pause, forget_at, models }
@@ -157,7 +158,7 @@ impl<S: Sink> Book<S> {
                 self.models.insert(model.clone());
             }
         }
-        self.batch.push(record);
+        Arc::make_mut(&mut self.batch).push(record);
     }
 
     /// Writes the batch in hand; `false` where it stays in hand.
@@ -183,8 +184,15 @@ impl<S: Sink> Book<S> {
                 self.lose(self.batch.len());
             }
         }
-        self.batch.clear();
+        self.empty();
         true
+    }
+
+    fn empty(&mut self) {
+        match Arc::get_mut(&mut self.batch) {
+            Some(batch) => batch.clear(),
+            None => self.batch = Arc::default(),
+        }
     }
 
     /// Forgets what is too old, in steps, unless more is to be written meanwhile.
@@ -231,7 +239,7 @@ impl<S: Sink> Book<S> {
             }
             lost += self.batch.len() as u64;
             self.lose(self.batch.len());
-            self.batch.clear();
+            self.empty();
             if self.waiting.is_empty() {
                 tracing::error!(lost, "the last records of usage could not be written");
                 return lost;

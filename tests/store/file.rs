@@ -1,10 +1,11 @@
 //! The file: made for its owner, shared by processes, locked by others, of other schemas, or no database at all.
 
 use std::os::unix::fs::PermissionsExt as _;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use headgate::clock::{Clock, Moment};
 use headgate::store::{Place, Store, StoreError, StoreState};
+use headgate::usage::report::{Filter, RecordsPage};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use sqlx::{Connection as _, Executor as _};
 
@@ -142,6 +143,52 @@ async fn the_first_schema_is_brought_up_to_date_with_what_it_holds() {
     let store = stand.open().await;
     assert_eq!(store.resources().await, Ok(vec![key("a")]));
     assert_eq!(store.parks().await, Ok(Vec::new()));
+}
+
+#[tokio::test]
+async fn records_of_usage_of_the_third_schema_come_along() {
+    let stand = Stand::file();
+    let mut old = other(&stand).await;
+    sqlx::migrate!("src/store/migrations").run_to(3, &mut old).await.unwrap();
+    old.execute(
+        r#"INSERT INTO usage VALUES
+        (1773748800000001, 'req_a', 'acme', 'k1', 'a', 'sonnet',
+         '{"op":"messages","model":"s","served":"sonnet","stream":true,"tokens":[1,2,3,4,5],"cost":7,"tries":2,"queued":1500,
+           "first":300000,"took":2000000,"status":200,"outcome":"ok","cause":"overloaded"}'),
+        (1773748800000002, 'req_b', '', 'k1', 'a', 'sonnet',
+         '{"op":"messages","model":"sonnet","served":"sonnet","took":1000,"status":200,"outcome":"ok"}'),
+        (1773748800000003, 'req_c', '', '', '', 'other',
+         '{"op":"count_tokens","model":"what is this","took":1000,"status":404,"outcome":"failed"}'),
+        (1773748800000004, 'req_d', '', 'k1', 'a', 'sonnet',
+         '{"op":"messages","model":"sonnet","served":"sonnet","took":3000,"status":200,"outcome":"ok"}')"#,
+    )
+    .await
+    .unwrap();
+    old.close().await.unwrap();
+    let store = stand.open().await;
+    let filter = Filter {
+        from: SystemTime::UNIX_EPOCH,
+        to: SystemTime::now(),
+        tenant: None,
+        key: None,
+        backend: None,
+        model: None,
+    };
+    let (records, _) = store.usage_records(RecordsPage { filter, after: None, limit: 10 }).await.unwrap();
+    let [first, second, third, fourth] = &records[..] else { panic!("{records:?}") };
+    assert_eq!((first.id.as_str(), first.at.as_str()), ("req_a", "2026-03-17T12:00:00.000001Z"));
+    assert_eq!((first.tenant.as_deref(), first.key.as_deref()), (Some("acme"), Some("k1")));
+    assert_eq!((first.model.as_str(), first.model_served.as_deref()), ("s", Some("sonnet")));
+    assert_eq!((first.cache_write_1h_tokens, first.cost_nano_usd, first.attempts), (5, Some(7), 2));
+    assert_eq!((first.queue_ms, first.first_content_ms, first.duration_ms), (1.5, Some(300.0), 2000.0));
+    assert_eq!((first.stream, first.status, first.cause.as_deref()), (true, 200, Some("overloaded")));
+    assert_eq!((second.model_served.as_deref(), second.tenant.as_deref()), (Some("sonnet"), None));
+    assert_eq!(
+        (third.operation.as_str(), third.status, third.outcome.as_str()),
+        ("count_tokens", 404, "failed")
+    );
+    assert_eq!((third.model.as_str(), third.model_served.as_deref()), ("what is this", None));
+    assert_eq!((fourth.id.as_str(), fourth.duration_ms), ("req_d", 3.0));
 }
 
 #[tokio::test]

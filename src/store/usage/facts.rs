@@ -1,4 +1,4 @@
-//! `Facts`: what a record of usage holds that nobody filters by, as one text of JSON.
+//! `Facts`: what a record of usage has of its own, as one text of JSON; the rest are its labels.
 //!
 //! Names are short, for there may be millions; what is nothing is left out, so that fields can be added. Times are microseconds.
 
@@ -10,20 +10,19 @@ use serde::{Deserialize, Serialize};
 use super::whole;
 use crate::usage::UsageRecord;
 
-/// What a record holds besides what is filtered by.
+/// Usual length of the text.
+const LENGTH: usize = 96;
+
+/// What a record holds besides its labels.
 #[derive(Debug, Default, Deserialize, Serialize)]
 #[serde(default)]
 pub struct Facts<'a> {
-    /// The endpoint.
-    pub op: Cow<'a, str>,
-    /// The asked model.
-    pub model: Cow<'a, str>,
-    /// The model that served.
+    /// The asked model where it is not the one it is counted under.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub model: Option<Cow<'a, str>>,
+    /// The model that served, likewise.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub served: Option<Cow<'a, str>>,
-    /// Whether a stream was asked for.
-    #[serde(skip_serializing_if = "is_default")]
-    pub stream: bool,
     /// Tokens: input, output, cache read, written for five minutes, written for an hour.
     #[serde(skip_serializing_if = "is_default")]
     pub tokens: [i64; 5],
@@ -41,25 +40,16 @@ pub struct Facts<'a> {
     pub first: Option<i64>,
     /// From the head to the end.
     pub took: i64,
-    /// Status.
-    pub status: u16,
-    /// How it ended.
-    pub outcome: Cow<'a, str>,
-    /// The kind of the last fault.
-    #[serde(skip_serializing_if = "str::is_empty")]
-    pub cause: Cow<'a, str>,
 }
 
 impl<'a> Facts<'a> {
     /// Those of `record`.
     pub fn of(record: &'a UsageRecord) -> Self {
         let span = |span: Duration| i64::try_from(span.as_micros()).unwrap_or(i64::MAX);
-        let usage = &record.usage;
+        let (usage, counted) = (&record.usage, record.counted_model());
         Self {
-            op: record.operation.into(),
-            model: record.model.as_str().into(),
-            served: record.served.as_deref().map(Cow::from),
-            stream: record.stream,
+            model: Some(&*record.model).filter(|model| *model != counted).map(Cow::from),
+            served: record.served.as_deref().filter(|model| *model != counted).map(Cow::from),
             tokens: [
                 whole(usage.input),
                 whole(usage.output),
@@ -72,16 +62,15 @@ impl<'a> Facts<'a> {
             queued: span(record.queued),
             first: record.first_content.map(span),
             took: span(record.duration),
-            status: record.status,
-            outcome: record.outcome.name().into(),
-            cause: record.cause.into(),
         }
     }
 
     /// As it is stored.
     pub fn text(&self) -> String {
+        let mut text = Vec::with_capacity(LENGTH);
         // Plain fields cannot fail to be written.
-        serde_json::to_string(self).unwrap_or_default()
+        let written = serde_json::to_writer(&mut text, self).map(|()| String::from_utf8(text));
+        written.ok().and_then(Result::ok).unwrap_or_default()
     }
 }
 

@@ -2,16 +2,15 @@
 
 use std::borrow::Cow;
 
-use sqlx::sqlite::{SqliteArguments, SqliteRow};
-use sqlx::{Row as _, Sqlite, SqliteConnection};
+use sqlx::sqlite::SqliteRow;
+use sqlx::{Row as _, SqliteConnection};
 
 use super::super::{Store, StoreError, from_micros, micros};
 use super::facts::Facts;
+use super::many::Query;
 use super::seconds;
 use crate::prices::dollars;
 use crate::usage::report::{Cursor, Filter, Kept, RecordsPage, Step, Sum, SumsPage};
-
-type Query = sqlx::query::Query<'static, Sqlite, SqliteArguments>;
 
 macro_rules! sums_of {
     ($table:literal) => {
@@ -29,9 +28,11 @@ macro_rules! sums_of {
     };
 }
 
-const RECORDS: &str = "SELECT at, id, tenant, key, backend, facts \
-    FROM usage WHERE at >= ?1 AND at < ?2 AND (?3 IS NULL OR tenant = ?3) AND (?4 IS NULL OR key = ?4) \
-    AND (?5 IS NULL OR backend = ?5) AND (?6 IS NULL OR counted = ?6) AND (at, id) > (?7, ?8) ORDER BY at, id LIMIT ?9";
+/// Records first, in the order of their key, then the labels of each.
+const RECORDS: &str = "SELECT at, r.id AS id, facts, tenant, key, backend, counted, operation, served, stream, status, \
+    outcome, cause FROM usage_records AS r CROSS JOIN usage_labels AS l ON l.id = r.labels \
+    WHERE at >= ?1 AND at < ?2 AND (?3 IS NULL OR tenant = ?3) AND (?4 IS NULL OR key = ?4) \
+    AND (?5 IS NULL OR backend = ?5) AND (?6 IS NULL OR counted = ?6) AND (at, r.id) > (?7, ?8) ORDER BY at, r.id LIMIT ?9";
 
 impl Store {
     /// Sums of usage, in the order of what they are apart by; without such they are one, if there is anything.
@@ -113,21 +114,23 @@ fn kept(row: &SqliteRow) -> Result<Kept, StoreError> {
         let text: String = row.try_get(column)?;
         Ok(Some(text).filter(|text| !text.is_empty()))
     };
-    let facts: String = row.try_get("facts")?;
+    let facts: &str = row.try_get("facts")?;
     let facts: Facts<'_> =
-        serde_json::from_str(&facts).map_err(|_| StoreError::damaged("a record of usage cannot be read"))?;
+        serde_json::from_str(facts).map_err(|_| StoreError::damaged("a record of usage cannot be read"))?;
+    let counted: &str = row.try_get("counted")?;
+    let served: bool = row.try_get("served")?;
     let cost = facts.cost.map(natural);
     let [input, output, cache_read, cache_write_5m, cache_write_1h] = facts.tokens.map(natural);
     Ok(Kept {
         id: row.try_get("id")?,
         at: date(row.try_get("at")?),
-        operation: facts.op.into_owned(),
+        operation: row.try_get("operation")?,
         tenant: text("tenant")?,
         key: text("key")?,
         backend: text("backend")?,
-        model: facts.model.into_owned(),
-        model_served: facts.served.map(Cow::into_owned),
-        stream: facts.stream,
+        model: facts.model.map_or_else(|| counted.to_owned(), Cow::into_owned),
+        model_served: served.then(|| facts.served.map_or_else(|| counted.to_owned(), Cow::into_owned)),
+        stream: row.try_get("stream")?,
         input_tokens: input,
         output_tokens: output,
         cache_read_tokens: cache_read,
@@ -139,9 +142,9 @@ fn kept(row: &SqliteRow) -> Result<Kept, StoreError> {
         queue_ms: millis(facts.queued),
         first_content_ms: facts.first.map(millis),
         duration_ms: millis(facts.took),
-        status: facts.status,
-        outcome: facts.outcome.into_owned(),
-        cause: Some(facts.cause.into_owned()).filter(|cause| !cause.is_empty()),
+        status: row.try_get("status")?,
+        outcome: row.try_get("outcome")?,
+        cause: text("cause")?,
     })
 }
 

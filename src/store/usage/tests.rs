@@ -6,6 +6,7 @@ use headgate_providers::Usage;
 
 use super::*;
 use crate::call::RequestId;
+use crate::settle::Outcome;
 use crate::store::{Place, StoreAddress};
 use crate::usage::report::{Cursor, Filter, Grouping, RecordsPage, Sum, SumsPage};
 
@@ -25,14 +26,18 @@ async fn memory() -> Store {
     Store::open(&address(Place::Memory)).await.unwrap()
 }
 
+async fn write(store: &Store, batch: &[UsageRecord]) -> Result<(), Unwritten> {
+    Sink::write(store, &Arc::new(batch.to_vec())).await
+}
+
 fn record(seconds: u64) -> UsageRecord {
     UsageRecord {
         id: RequestId::new(),
         at: at(seconds),
         operation: "messages",
         tenant: Some("acme".to_owned()),
-        key: "k1".to_owned(),
-        backend: "a".to_owned(),
+        key: "k1".into(),
+        backend: "a".into(),
         model: "sonnet".to_owned(),
         served: Some("claude-sonnet-4-5".into()),
         named: true,
@@ -64,6 +69,14 @@ fn sums(by: Grouping, table: Step) -> SumsPage {
     SumsPage { filter: everything(), by, table, skip: 0, limit: 1000 }
 }
 
+async fn labels(store: &Store) -> i64 {
+    let count = "SELECT count(*) FROM usage_labels";
+    let count = store.read(move |connection| {
+        Box::pin(async move { Ok(sqlx::query_scalar(count).fetch_one(connection).await?) })
+    });
+    count.await.unwrap()
+}
+
 async fn total(store: &Store) -> Sum {
     let both = [Step::Hour, Step::Day].map(|table| store.usage_sums(sums(Grouping::default(), table)));
     let [hourly, daily] = both;
@@ -80,7 +93,7 @@ fn all_records() -> RecordsPage {
 async fn a_record_comes_back_as_it_went_in() {
     let store = memory().await;
     let written = record(NOON);
-    Sink::write(&store, std::slice::from_ref(&written)).await.unwrap();
+    write(&store, std::slice::from_ref(&written)).await.unwrap();
     let (records, last) = store.usage_records(all_records()).await.unwrap();
     let [kept] = &records[..] else { panic!("{records:?}") };
     assert_eq!((kept.id.as_str(), kept.at.as_str()), (written.id.as_str(), "2026-03-17T12:00:00Z"));
@@ -98,12 +111,54 @@ async fn a_record_comes_back_as_it_went_in() {
 }
 
 #[tokio::test]
+async fn records_that_are_alike_share_labels_and_differ_in_all_else() {
+    let store = memory().await;
+    let plain = UsageRecord { model: "claude-sonnet-4-5".to_owned(), ..record(NOON) };
+    let unnamed = UsageRecord { served: None, named: false, cause: "", ..record(NOON + 3) };
+    let refused = UsageRecord {
+        id: RequestId::new(),
+        tenant: None,
+        key: "".into(),
+        backend: "".into(),
+        model: "any text, \"quoted\" \u{1F980}".to_owned(),
+        status: 404,
+        outcome: Outcome::Failed,
+        stream: false,
+        attempts: 0,
+        first_content: None,
+        usage: Usage::default(),
+        cost: None,
+        ..unnamed.clone()
+    };
+    let refused_too = UsageRecord { id: RequestId::new(), model: "another".to_owned(), ..refused.clone() };
+    let batch = [record(NOON), plain, record(NOON + 3601), unnamed, refused, refused_too, record(NOON + DAY)];
+    write(&store, &batch).await.unwrap();
+    let (records, _) = store.usage_records(all_records()).await.unwrap();
+    assert_eq!(records.len(), batch.len());
+    for written in &batch {
+        let kept = records.iter().find(|kept| kept.id == written.id.as_str()).unwrap();
+        assert_eq!((&kept.model, kept.model_served.as_deref()), (&written.model, written.served.as_deref()));
+        let texts = [&kept.tenant, &kept.key, &kept.backend].map(|text| text.as_deref().unwrap_or_default());
+        assert_eq!(texts, [written.tenant.as_deref().unwrap_or_default(), &written.key, &written.backend]);
+        assert_eq!(kept.cause.as_deref().unwrap_or_default(), written.cause);
+        assert_eq!(
+            (kept.status, kept.stream, kept.attempts),
+            (written.status, written.stream, written.attempts)
+        );
+        assert_eq!((kept.output_tokens, kept.cost_nano_usd), (written.usage.output, written.cost));
+        assert_eq!(kept.first_content_ms, written.first_content.map(|_| 300.0));
+    }
+    // Served as another model and as itself are alike; so are the hours of a day, and texts that callers chose.
+    assert_eq!(labels(&store).await, 4);
+}
+
+#[tokio::test]
 async fn a_batch_of_any_length_is_written_whole_and_once_though_parts_were_there() {
     for length in [1, 3, 4, 5, 31, 37, 255, 256, 257, 293, 600] {
         let store = memory().await;
         let batch: Vec<UsageRecord> = (0..length).map(|number| record(NOON + number)).collect();
-        Sink::write(&store, &batch[batch.len() / 3..batch.len() / 2]).await.unwrap();
-        Sink::write(&store, &batch).await.unwrap();
+        write(&store, &batch[batch.len() / 3..batch.len() / 2]).await.unwrap();
+        write(&store, &batch).await.unwrap();
         let sum = total(&store).await;
         assert_eq!((sum.requests, sum.input_tokens), (length, 10 * length), "{length}");
         let (records, _) = store.usage_records(all_records()).await.unwrap();
@@ -118,10 +173,10 @@ async fn a_batch_written_twice_counts_once() {
     let store = memory().await;
     let batch = vec![record(NOON), record(NOON + 1)];
     for _ in 0..3 {
-        Sink::write(&store, &batch).await.unwrap();
+        write(&store, &batch).await.unwrap();
     }
     // A part of it again, with something new.
-    Sink::write(&store, &[batch[1].clone(), record(NOON + 2)]).await.unwrap();
+    write(&store, &[batch[1].clone(), record(NOON + 2)]).await.unwrap();
     let sum = total(&store).await;
     assert_eq!((sum.requests, sum.input_tokens, sum.cost_nano_usd), (3, 30, 3000));
     assert_eq!(store.usage_records(all_records()).await.unwrap().0.len(), 3);
@@ -133,7 +188,7 @@ async fn sums_are_apart_by_what_is_asked_and_equal_the_records() {
     let mut batch = Vec::new();
     for number in 0..60_u64 {
         let mut one = record(NOON + number * 1800);
-        one.key = format!("k{}", number % 3);
+        one.key = format!("k{}", number % 3).into();
         one.tenant = (number % 2 == 0).then(|| "acme".to_owned());
         one.cost = (number % 4 > 0).then_some(number);
         one.outcome =
@@ -141,7 +196,7 @@ async fn sums_are_apart_by_what_is_asked_and_equal_the_records() {
         batch.push(one);
     }
     for part in batch.chunks(7) {
-        Sink::write(&store, part).await.unwrap();
+        write(&store, part).await.unwrap();
     }
     let sum = total(&store).await;
     assert_eq!((sum.requests, sum.failed, sum.unpriced), (60, 30, 15));
@@ -184,7 +239,7 @@ async fn filters_and_ranges_hold_for_sums_and_records_alike() {
     other.tenant = Some("o'hara; DROP TABLE usage".to_owned());
     (other.served, other.named) = (None, false);
     nobody.tenant = None;
-    Sink::write(&store, &[record(NOON), other, nobody]).await.unwrap();
+    write(&store, &[record(NOON), other, nobody]).await.unwrap();
     for (filter, expected) in [
         (everything(), 3),
         (Filter { tenant: Some("acme".to_owned()), ..everything() }, 1),
@@ -208,7 +263,7 @@ async fn filters_and_ranges_hold_for_sums_and_records_alike() {
 async fn what_is_too_old_goes_step_by_step_and_nothing_else() {
     let store = memory().await;
     let batch: Vec<UsageRecord> = (0..10).map(|day| record(NOON + day * DAY)).collect();
-    Sink::write(&store, &batch).await.unwrap();
+    write(&store, &batch).await.unwrap();
     let retention = Retention {
         records: at(NOON + 7 * DAY),
         hourly: at(NOON + 5 * DAY + 1800),
@@ -218,7 +273,8 @@ async fn what_is_too_old_goes_step_by_step_and_nothing_else() {
     while Sink::forget(&store, retention, 3).await.unwrap() {
         steps += 1;
     }
-    assert_eq!(steps, 3);
+    assert_eq!(steps, 5, "10, 7 and 2 rows of records, hours and days, then 7 of labels");
+    assert_eq!(labels(&store).await, 3);
     let (records, _) = store.usage_records(all_records()).await.unwrap();
     assert_eq!(records.len(), 3);
     let count = async |table| store.usage_sums(sums(Grouping::default(), table)).await.unwrap()[0].requests;
@@ -232,10 +288,10 @@ async fn what_was_written_is_there_after_a_restart() {
     let place = || address(Place::File(folder.path().join("headgate.db")));
     let batch: Vec<UsageRecord> = (0..1000).map(|number| record(NOON + number)).collect();
     let store = Store::open(&place()).await.unwrap();
-    Sink::write(&store, &batch).await.unwrap();
+    write(&store, &batch).await.unwrap();
     store.close().await;
     let store = Store::open(&place()).await.unwrap();
-    Sink::write(&store, &batch[..10]).await.unwrap();
+    write(&store, &batch[..10]).await.unwrap();
     assert_eq!(total(&store).await.requests, 1000);
 }
 
@@ -245,10 +301,10 @@ async fn a_store_that_is_away_is_no_reason_to_lose_records() {
     let mut place = address(Place::File(folder.path().join("missing/headgate.db")));
     place.timeout = Duration::from_millis(200);
     let store = Store::prepare(&place).unwrap();
-    let failed = Sink::write(&store, &[record(NOON)]).await.unwrap_err();
+    let failed = write(&store, &[record(NOON)]).await.unwrap_err();
     assert!(matches!(failed, Unwritten::Later(_)), "{failed:?}");
     std::fs::create_dir(folder.path().join("missing")).unwrap();
-    Sink::write(&store, &[record(NOON)]).await.unwrap();
+    write(&store, &[record(NOON)]).await.unwrap();
     assert_eq!(total(&store).await.requests, 1);
 }
 
@@ -263,7 +319,7 @@ async fn nonsense_counts_do_not_break_the_sums() {
             ..record(NOON)
         })
         .collect();
-    Sink::write(&store, &batch).await.unwrap();
+    write(&store, &batch).await.unwrap();
     assert_eq!(total(&store).await.requests, 50);
 }
 
@@ -279,10 +335,10 @@ async fn while_another_process_holds_the_file_a_batch_waits_and_then_counts_once
     sqlx::query("BEGIN EXCLUSIVE").execute(&mut other).await.unwrap();
     let batch = [record(NOON), record(NOON)];
     for _ in 0..3 {
-        let failed = Sink::write(&store, &batch).await.unwrap_err();
+        let failed = write(&store, &batch).await.unwrap_err();
         assert!(matches!(failed, Unwritten::Later(_)), "{failed:?}");
     }
     sqlx::query("ROLLBACK").execute(&mut other).await.unwrap();
-    Sink::write(&store, &batch).await.unwrap();
+    write(&store, &batch).await.unwrap();
     assert_eq!(total(&store).await.requests, 2);
 }

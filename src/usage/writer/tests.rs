@@ -40,7 +40,7 @@ impl Scripted {
 }
 
 impl Sink for Scripted {
-    async fn write(&self, batch: &[UsageRecord]) -> Result<(), Unwritten> {
+    async fn write(&self, batch: &Arc<Vec<UsageRecord>>) -> Result<(), Unwritten> {
         *self.tries.lock().unwrap() += 1;
         if let Some(fail) = self.fails.lock().unwrap().pop_front() {
             return Err(fail);
@@ -82,8 +82,8 @@ fn record() -> UsageRecord {
         at: SystemTime::UNIX_EPOCH,
         operation: "messages",
         tenant: None,
-        key: String::new(),
-        backend: String::new(),
+        key: "".into(),
+        backend: "".into(),
         model: "m".to_owned(),
         served: None,
         named: false,

@@ -1,6 +1,7 @@
 //! Queries and their answers, over a real database.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use serde_json::Value;
@@ -25,8 +26,8 @@ fn record(seconds: u64, tenant: &str) -> UsageRecord {
         at: at(seconds),
         operation: "messages",
         tenant: Some(tenant.to_owned()),
-        key: "k1".to_owned(),
-        backend: "a".to_owned(),
+        key: "k1".into(),
+        backend: "a".into(),
         model: "=cmd|'/c calc'!A1".to_owned(),
         served: Some("claude-haiku-4-5".into()),
         named: true,
@@ -47,7 +48,7 @@ async fn store_with(records: &[UsageRecord]) -> Store {
     let keep_answers = Duration::from_secs(60);
     let address = StoreAddress { place: Place::Memory, timeout: Duration::from_secs(20), keep_answers };
     let store = Store::open(&address).await.unwrap();
-    Sink::write(&store, records).await.unwrap();
+    Sink::write(&store, &Arc::new(records.to_vec())).await.unwrap();
     store
 }
 

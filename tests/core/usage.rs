@@ -48,7 +48,7 @@ async fn a_call_leaves_one_record_with_its_tokens_and_their_cost() {
     // $0.003 + $0.003 + $0.003 + $0.0075 + $0.006.
     assert_eq!(record.cost, Some(22_500_000));
     assert_eq!((record.usage.cache_write_5m, record.usage.cache_write_1h), (2000, 1000));
-    assert_eq!((record.backend.as_str(), record.key.as_str(), record.attempts), ("a", "k1", 1));
+    assert_eq!((&*record.backend, &*record.key, record.attempts), ("a", "k1", 1));
     assert_eq!(record.served.as_deref(), Some("claude-sonnet-4-5"));
     assert_eq!((record.status, record.outcome, record.cause), (200, Outcome::Ok, ""));
     assert_eq!(record.at, began, "when its head arrived");
@@ -87,7 +87,7 @@ async fn a_call_that_moved_counts_where_it_was_served() {
     world.wire.always("k2", Answer::streams("one two").paced(100));
     world.ask(&Ask::stream()).await;
     let record = only(&mut waiting);
-    assert_eq!((record.backend.as_str(), record.key.as_str(), record.attempts), ("b", "k2", 2));
+    assert_eq!((&*record.backend, &*record.key, record.attempts), ("b", "k2", 2));
     assert_eq!((record.outcome, record.cause), (Outcome::Ok, "server_error"));
     assert_eq!(record.first_content, Some(Duration::from_millis(400)));
     // Nine tokens in, seven out.

@@ -1,6 +1,6 @@
 //! Many at once: keys imported each by itself, everything exported without secrets, every secret sealed anew.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use futures_util::future::{FutureExt as _, LocalBoxFuture};
 use headgate_providers::Secret;
@@ -118,6 +118,9 @@ pub fn export(asked: Asked<'_>) -> LocalBoxFuture<'_, Result<Answer, Problem>> {
         let view = asked.gateway.registry.view(asked.gateway);
         let mut tree = (*view.document).clone();
         fill_in(&mut tree);
+        let table = asked.gateway.pool.table();
+        let off = table.seats().filter(|(_, seat)| !seat.health.takes_calls());
+        tell_off(&mut tree, &off.map(|(_, seat)| seat.id.name.as_str()).collect());
         Ok(Answer::new(200, tree))
     }
     .boxed_local()
@@ -140,6 +143,17 @@ fn fill_in(value: &mut Value) {
             }
         }
         Value::Null | Value::Bool(_) | Value::Number(_) => {}
+    }
+}
+
+/// Says of the keys that operators have switched off or drain that they are off: nothing else would, where the tree is loaded.
+fn tell_off(tree: &mut Value, off: &BTreeSet<&str>) {
+    for backend in tree["backends"].as_array_mut().into_iter().flatten() {
+        for key in backend["keys"].as_array_mut().into_iter().flatten() {
+            if key["name"].as_str().is_some_and(|name| off.contains(name)) {
+                key["enabled"] = json!(false);
+            }
+        }
     }
 }
 

@@ -8,16 +8,13 @@ use headgate_providers::Secret;
 use serde_json::Value;
 
 use super::entry::Entry;
-use super::{View, answer, load_in_turn};
+use super::{View, load_in_turn};
 use crate::config::checked::{AdminRole, Settings, TenantAuth};
 use crate::config::{self, Kind, LeftOut};
 use crate::events::{Changed, What};
 use crate::gateway::Gateway;
-use crate::store::{Change, NewAnswer, NewAudit, Resealed, Resource, SealedField, Store, StoreError, Write};
+use crate::store::{Change, NewAnswer, NewAudit, Resource, SealedField, Store, StoreError, Write};
 use crate::vault::Vault;
-
-/// Sealed anew within one transaction.
-const RESEAL_BATCH: usize = 100;
 
 /// Who changes something.
 #[derive(Clone, Debug)]
@@ -227,6 +224,12 @@ async fn make(
     gateway.pool.switch_off_by_name(&draft.off);
     gateway.registry.view.store(view.clone());
     crate::reload::put_in_force(gateway, settings);
+    tell(gateway, actor, &draft, warning);
+    Ok(Made { view, left_out, warning })
+}
+
+/// Tells the log and those who watch events of a change that is in force.
+fn tell(gateway: &Gateway, actor: &Actor, draft: &Draft, warning: Option<&str>) {
     for intent in &draft.intents {
         let (kind, id) = intent.target();
         let action = format!("{}.{}", kind.name(), draft.action);
@@ -237,7 +240,6 @@ async fn make(
     if let Some(warning) = warning {
         tracing::warn!(operator = actor.name, "{warning}");
     }
-    Ok(Made { view, left_out, warning })
 }
 
 /// Why what goes must stay: without the last tenant nobody is asked for a key, without the last administrator nobody could
@@ -385,46 +387,4 @@ pub async fn note(gateway: &Gateway, entry: NewAudit) -> Result<(), Refusal> {
         }
     };
     Ok(store.in_time(writing).await?)
-}
-
-/// Seals every secret that an earlier master key sealed with the newest, and tells how many.
-///
-/// # Errors
-/// [`Refusal::NoMasterKey`], or the store does not take it; what is done until then stays done.
-pub async fn reseal(gateway: &Gateway) -> Result<u64, Refusal> {
-    let _turn = gateway.reloads.turn().await;
-    let store =
-        gateway.registry.store().ok_or_else(|| Refusal::Unavailable("there is no store".to_owned()))?;
-    let vault = Vault::of(&gateway.settings().store).ok_or(Refusal::NoMasterKey)?;
-    let view = gateway.registry.view(gateway);
-    let mut old = Vec::new();
-    for entry in view.entries.values() {
-        let Resource { row, sealed, .. } = &entry.resource;
-        for SealedField { field, sealed, .. } in
-            sealed.iter().filter(|field| !vault.is_current(&field.sealed))
-        {
-            if let Some(secret) = entry.secrets.get(field) {
-                let (row, field, old_text) = (row.clone(), field.clone(), sealed.clone());
-                let new = vault.seal(&row, &field, secret);
-                old.push(Resealed { row, field, old: old_text, new });
-            }
-        }
-    }
-    let mut written = 0;
-    for batch in old.chunks(RESEAL_BATCH) {
-        written += store.reseal(batch.to_vec()).await?;
-    }
-    load_in_turn(gateway).await?;
-    // Those kept for a repeat too, so that an earlier master key can go.
-    let answers = store.answers().await?.into_iter();
-    let old: Vec<_> = answers
-        .filter_map(|(key, body)| {
-            let new = answer::resealed(&vault, &key, &body)?;
-            Some((key, body, new))
-        })
-        .collect();
-    for batch in old.chunks(RESEAL_BATCH) {
-        written += store.replace_answers(batch.to_vec()).await?;
-    }
-    Ok(written)
 }

@@ -76,7 +76,11 @@ pub fn keys(
         let limit_group = match &raw.limit_group {
             Some(group) => {
                 if !configured.contains(group) {
-                    let text = format!("no limit group of this backend is called `{group}`");
+                    let known: Vec<&str> = configured.iter().map(String::as_str).collect();
+                    let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
+                    let text = format!(
+                        "no limit group of this backend is called `{group}`, known are: {known}; without one a key gets its own"
+                    );
                     findings.wrong(format!("{path}.limit_group"), text);
                 }
                 group.clone()

@@ -179,7 +179,7 @@ routes:
         problems(yaml),
         [
             "backends[0].limit_groups[0].limits[0].models: is missing",
-            "backends[0].keys[0].limit_group: no limit group of this backend is called `g`, known are: none; without one a key gets its own",
+            "backends[0].keys[0].limit_group: no limit group of this backend is called `g`, known are: k2; without one a key gets its own",
             "backends[0].keys[0].weight: is 0, expected a number above 0",
             "backends[0].keys[1].limit_group: is missing, and a group has the key's name: write it here, or rename one of the two",
             "routes[0].targets[0].backend: no backend is called `b`, known are: a",

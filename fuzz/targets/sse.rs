@@ -3,5 +3,7 @@
 
 #[path = "../../providers/tests/fuzz/sse.rs"]
 mod body;
+#[path = "../../providers/tests/fuzz/heard.rs"]
+mod heard;
 
 libfuzzer_sys::fuzz_target!(|input: &[u8]| body::check(input));

@@ -18,6 +18,8 @@ mod pass;
 pub mod request;
 mod secret;
 mod splice;
+#[cfg(test)]
+mod tests;
 pub mod thinking;
 pub mod vertex;
 pub mod wire;

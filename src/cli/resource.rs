@@ -78,6 +78,7 @@ impl Resource {
         let Removal { id, yes, change } = removal;
         confirm(&format!("Remove the {} `{}`?", self.noun, printable(id)), *yes || change.dry_run)?;
         let answer = at.client.ask(&changing(Ask::new(Method::DELETE, self.of(id)), change)).await?;
+        warn(&object(&answer.body)?);
         if at.json {
             return pass_line(&answer);
         }
@@ -105,6 +106,7 @@ impl Resource {
     async fn write(&self, at: &Session, change: &Change, ask: Ask, done: &str) -> Done {
         let answer = at.client.ask(&changing(ask, change)).await?;
         let told = object(&answer.body)?;
+        warn(&told);
         let minted = self.minted.and_then(|field| told.get(field)).and_then(Value::as_str);
         if minted.is_some() {
             note(&format!("the {} is shown this once: keep it now", self.minted.unwrap_or(self.noun)));
@@ -142,6 +144,13 @@ pub fn changing(mut ask: Ask, change: &Change) -> Ask {
         ask.headers.push(("if-match", revision));
     }
     ask
+}
+
+/// Says what the gateway warns of.
+fn warn(told: &Value) {
+    if let Some(warning) = told.get("warning").and_then(Value::as_str) {
+        note(&format!("warning: {}", printable(warning)));
+    }
 }
 
 /// Says so where a change was only tried.

@@ -50,6 +50,9 @@ pub struct Composed {
     references: Vec<check::Outcome>,
 }
 
+/// SQLite's word for a database that no file holds.
+const IN_MEMORY: &str = "sqlite::memory:";
+
 impl Composed {
     /// The whole configuration as one tree, references in place of secrets.
     #[must_use]

@@ -423,6 +423,7 @@ pub struct Key {
     pub credential_chain: Option<Chain>,
     pub limit_group: Option<String>,
     pub weight: Option<f64>,
+    pub enabled: Option<bool>,
 }
 
 /// `credential_chain`.

@@ -123,8 +123,11 @@ impl fmt::Display for Reference {
     }
 }
 
-/// A plain text as it may be shown: a URL without credentials and query, anything else not at all.
+/// A plain text as it may be shown: a URL without credentials and query, SQLite's word for no file, anything else not at all.
 fn redacted_url(text: &str) -> String {
+    if text == super::IN_MEMORY {
+        return text.to_owned();
+    }
     let Some((scheme, rest)) = text.split_once("://") else { return "[redacted]".to_owned() };
     let (rest, query) = rest.split_once(['?', '#']).map_or((rest, ""), |(rest, _)| (rest, "?[redacted]"));
     let (authority, path) = rest.find('/').map_or((rest, ""), |slash| rest.split_at(slash));

@@ -4,9 +4,9 @@
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use prometheus::{GaugeVec, IntGauge, IntGaugeVec, Opts, Registry};
+use prometheus::{GaugeVec, IntGauge, IntGaugeVec};
 
-use super::registered;
+use super::families::Maker;
 use crate::clock::Moment;
 use crate::pool::breaker::Breaker;
 use crate::pool::park::Gate;
@@ -29,39 +29,19 @@ impl PoolGauges {
     /// Registers the gauges.
     ///
     /// # Errors
-    /// Two instruments of one name: a mistake in this file.
-    pub fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
+    /// Two instruments of one name: a mistake in this module.
+    pub fn new(make: &Maker<'_>) -> Result<Self, prometheus::Error> {
+        let state = "1 for the state a key is in, 0 for the others: ready, parked, probing, disabled, draining, drained.";
+        let parked = "Seconds until a key's longest park ends; 0 when not parked.";
+        let breaker = "A backend's breakers: 0 closed, 1 half-open, 2 open. `connections` is that of its connections, `models` \
+                       the one of its models that stands worst; the admin API names them.";
+        let key = ["backend", "key"];
         Ok(Self {
-            in_flight: gauges(
-                registry,
-                "key_in_flight",
-                "Requests under way with a key.",
-                &["backend", "key"],
-            )?,
-            state: gauges(
-                registry,
-                "key_state",
-                "1 for the state a key is in, 0 for the others: ready, parked, probing, disabled, draining, drained.",
-                &["backend", "key", "state"],
-            )?,
-            parked_until: registered(
-                registry,
-                GaugeVec::new(
-                    Opts::new(
-                        "parked_until_seconds",
-                        "Seconds until a key's longest park ends; 0 when not parked.",
-                    ),
-                    &["backend", "key"],
-                ),
-            )?,
-            breaker_state: gauges(
-                registry,
-                "breaker_state",
-                "A backend's breakers: 0 closed, 1 half-open, 2 open. `connections` is that of its connections, `models` the \
-                 one of its models that stands worst; the admin API names them.",
-                &["backend", "breaker"],
-            )?,
-            queue_depth: registered(registry, IntGauge::new("queue_depth", "Calls waiting for a key."))?,
+            in_flight: make.gauges("key_in_flight", &key, "Requests under way with a key.")?,
+            state: make.gauges("key_state", &["backend", "key", "state"], state)?,
+            parked_until: make.spans("parked_until_seconds", &key, parked)?,
+            breaker_state: make.gauges("breaker_state", &["backend", "breaker"], breaker)?,
+            queue_depth: make.gauge("queue_depth", "Calls waiting for a key.")?,
         })
     }
 
@@ -135,13 +115,4 @@ impl Seat {
         }
         state
     }
-}
-
-fn gauges(
-    registry: &Registry,
-    name: &str,
-    help: &str,
-    labels: &[&str],
-) -> Result<IntGaugeVec, prometheus::Error> {
-    registered(registry, IntGaugeVec::new(Opts::new(name, help), labels))
 }

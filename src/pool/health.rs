@@ -27,6 +27,8 @@ pub struct Health {
     pub last_used: AtomicU64,
     /// An operator switched it off.
     pub disabled: AtomicBool,
+    /// The settings in force have it switched off; not an operator's to change, and not remembered.
+    pub withheld: AtomicBool,
     /// It was switched off so that what runs with it may end, and an operator watches for that.
     pub draining: AtomicBool,
     /// The key as a whole.
@@ -72,10 +74,10 @@ impl Health {
         listed(&self.classes)
     }
 
-    /// Whether an operator lets it be used.
+    /// Whether operators and settings let it be used.
     #[must_use]
     pub fn is_enabled(&self) -> bool {
-        !self.disabled.load(Relaxed)
+        !self.disabled.load(Relaxed) && !self.withheld.load(Relaxed)
     }
 
     /// Whether new calls may use it: it is neither switched off nor drained.
@@ -214,7 +216,7 @@ impl States {
         let same =
             |known: &dashmap::mapref::multiple::RefMulti<'_, KeyId, Arc<Health>>| known.key().name == id.name;
         let off = self.off.remove(&id.name).is_some()
-            || self.keys.iter().any(|known| same(&known) && !known.is_enabled());
+            || self.keys.iter().any(|known| same(&known) && known.disabled.load(Relaxed));
         let draining = self.keys.iter().any(|known| same(&known) && known.draining.load(Relaxed));
         let health = self.keys.entry(id.clone()).or_default().clone();
         health.disabled.fetch_or(off, Relaxed);

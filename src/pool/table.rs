@@ -4,6 +4,7 @@
 //! over ready facts. Plans are made on first use and live as long as the snapshot.
 
 use std::collections::HashMap;
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -253,6 +254,7 @@ fn upstream(backend: &Arc<Backend>, states: &States, credentials: &Credentials) 
     let seat = |key: &Key| {
         let id = KeyId { name: key.name.clone(), generation: generation(&key.credential) };
         let health = states.key(&id);
+        health.withheld.store(!key.enabled, Relaxed);
         let group = states.group(&backend.name, &key.limit_group);
         let credential = credentials.holder(&id, backend, &key.credential);
         let (weight, group_name) = (key.weight, key.limit_group.clone());

@@ -8,16 +8,13 @@ use headgate_providers::Secret;
 use serde_json::Value;
 
 use super::entry::Entry;
-use super::{View, answer, load_in_turn};
-use crate::config::checked::{Settings, TenantAuth};
+use super::{View, load_in_turn};
+use crate::config::checked::{AdminRole, Settings, TenantAuth};
 use crate::config::{self, Kind, LeftOut};
 use crate::events::{Changed, What};
 use crate::gateway::Gateway;
-use crate::store::{Change, NewAnswer, NewAudit, Resealed, Resource, SealedField, Store, StoreError, Write};
+use crate::store::{Change, NewAnswer, NewAudit, Resource, SealedField, Store, StoreError, Write};
 use crate::vault::Vault;
-
-/// Sealed anew within one transaction.
-const RESEAL_BATCH: usize = 100;
 
 /// Who changes something.
 #[derive(Clone, Debug)]
@@ -94,6 +91,8 @@ pub struct Made {
     pub view: Arc<View>,
     /// What a lenient draft left out.
     pub left_out: Vec<LeftOut>,
+    /// What changes besides, where an operator may not expect it.
+    pub warning: Option<&'static str>,
 }
 
 /// Why nothing was changed.
@@ -207,14 +206,14 @@ async fn make(
     if let Some(problem) = crate::reload::judge(gateway.reloads.started(), &settings) {
         return Err(Refusal::Conflict(problem));
     }
-    if opens(&gateway.settings(), &settings) {
-        let text = "Without its last tenant the data plane would serve everyone who reaches it, this tenant's key included. \
-                    Make another tenant first, or set auth.tenants: open in the configuration's files.";
+    let in_force = gateway.settings();
+    if let Some(text) = last_of_all(&in_force, &settings) {
         return Err(Refusal::Conflict(text.to_owned()));
     }
+    let warning = other_models(&in_force, &settings);
     let view = Arc::new(view);
     if dry || draft.intents.is_empty() {
-        return Ok(Made { view, left_out });
+        return Ok(Made { view, left_out, warning });
     }
     let change = record(&old, &view, actor, &draft, gateway);
     if let Err(error) = store.change(change).await {
@@ -225,6 +224,12 @@ async fn make(
     gateway.pool.switch_off_by_name(&draft.off);
     gateway.registry.view.store(view.clone());
     crate::reload::put_in_force(gateway, settings);
+    tell(gateway, actor, &draft, warning);
+    Ok(Made { view, left_out, warning })
+}
+
+/// Tells the log and those who watch events of a change that is in force.
+fn tell(gateway: &Gateway, actor: &Actor, draft: &Draft, warning: Option<&str>) {
     for intent in &draft.intents {
         let (kind, id) = intent.target();
         let action = format!("{}.{}", kind.name(), draft.action);
@@ -232,12 +237,40 @@ async fn make(
         let changed = Changed { action, kind: kind.name(), id, by: actor.name.clone() };
         gateway.pool.events().tell(gateway.clock.now(), What::Change(changed));
     }
-    Ok(Made { view, left_out })
+    if let Some(warning) = warning {
+        tracing::warn!(operator = actor.name, "{warning}");
+    }
 }
 
-/// Whether keys were asked for, and no longer would be.
-fn opens(old: &Settings, new: &Settings) -> bool {
-    new.auth.tenants == TenantAuth::Required && new.tenants.is_empty() && !old.tenants.is_empty()
+/// Why what goes must stay: without the last tenant nobody is asked for a key, without the last administrator nobody could
+/// change anything through this API again.
+fn last_of_all(old: &Settings, new: &Settings) -> Option<&'static str> {
+    if new.auth.tenants == TenantAuth::Required && new.tenants.is_empty() && !old.tenants.is_empty() {
+        return Some(
+            "Without its last tenant the data plane would serve everyone who reaches it, this tenant's key included. \
+             Make another tenant first, or set auth.tenants: open in the configuration's files.",
+        );
+    }
+    let has_admin = |of: &Settings| of.auth.admin_tokens.iter().any(|token| token.role == AdminRole::Admin);
+    (has_admin(old) && !has_admin(new)).then_some(
+        "Without its last token of the role admin nobody could change anything through the admin API again. \
+         Make another one first, or name one under auth.admin_tokens in the configuration's files.",
+    )
+}
+
+/// What becomes of the models that no route names, where the first route is made or the last one goes.
+fn other_models(old: &Settings, new: &Settings) -> Option<&'static str> {
+    match (old.routes.is_empty(), new.routes.is_empty()) {
+        (true, false) => Some(
+            "This is the first route: until now every model was served everywhere, from now on a model that no route names is \
+             answered 404. A last route with the model * keeps serving all.",
+        ),
+        (false, true) => Some(
+            "This was the last route: from now on every model is served, by every backend of the provider anthropic or, where \
+             there is none, by every backend.",
+        ),
+        (true, true) | (false, false) => None,
+    }
 }
 
 /// Puts one intent into the view, its secrets sealed.
@@ -354,46 +387,4 @@ pub async fn note(gateway: &Gateway, entry: NewAudit) -> Result<(), Refusal> {
         }
     };
     Ok(store.in_time(writing).await?)
-}
-
-/// Seals every secret that an earlier master key sealed with the newest, and tells how many.
-///
-/// # Errors
-/// [`Refusal::NoMasterKey`], or the store does not take it; what is done until then stays done.
-pub async fn reseal(gateway: &Gateway) -> Result<u64, Refusal> {
-    let _turn = gateway.reloads.turn().await;
-    let store =
-        gateway.registry.store().ok_or_else(|| Refusal::Unavailable("there is no store".to_owned()))?;
-    let vault = Vault::of(&gateway.settings().store).ok_or(Refusal::NoMasterKey)?;
-    let view = gateway.registry.view(gateway);
-    let mut old = Vec::new();
-    for entry in view.entries.values() {
-        let Resource { row, sealed, .. } = &entry.resource;
-        for SealedField { field, sealed, .. } in
-            sealed.iter().filter(|field| !vault.is_current(&field.sealed))
-        {
-            if let Some(secret) = entry.secrets.get(field) {
-                let (row, field, old_text) = (row.clone(), field.clone(), sealed.clone());
-                let new = vault.seal(&row, &field, secret);
-                old.push(Resealed { row, field, old: old_text, new });
-            }
-        }
-    }
-    let mut written = 0;
-    for batch in old.chunks(RESEAL_BATCH) {
-        written += store.reseal(batch.to_vec()).await?;
-    }
-    load_in_turn(gateway).await?;
-    // Those kept for a repeat too, so that an earlier master key can go.
-    let answers = store.answers().await?.into_iter();
-    let old: Vec<_> = answers
-        .filter_map(|(key, body)| {
-            let new = answer::resealed(&vault, &key, &body)?;
-            Some((key, body, new))
-        })
-        .collect();
-    for batch in old.chunks(RESEAL_BATCH) {
-        written += store.replace_answers(batch.to_vec()).await?;
-    }
-    Ok(written)
 }

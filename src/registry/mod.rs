@@ -6,6 +6,7 @@
 pub mod answer;
 mod change;
 mod entry;
+mod reseal;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -22,8 +23,9 @@ use crate::remember::Reminder;
 use crate::store::{Store, StoreError};
 use crate::vault::Vault;
 
-pub use change::{Actor, Draft, Intent, Made, Refusal, change, note, reseal};
+pub use change::{Actor, Draft, Intent, Made, Refusal, change, note};
 pub use entry::Entry;
+pub use reseal::reseal;
 
 /// How long a start that cannot read the store waits for its next try.
 const RETRY_FIRST: Duration = Duration::from_millis(100);

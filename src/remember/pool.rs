@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::SystemTime;
 
 use headgate_providers::{Dimension, FaultKind, Source};
@@ -93,13 +93,16 @@ fn sorted(mut named: Vec<(String, Arc<Park>)>) -> Vec<(String, Arc<Park>)> {
 
 /// The keys an operator switched.
 pub fn switches(table: &Table) -> BTreeSet<StoredSwitch> {
-    let off = table.seats().filter(|(_, seat)| !seat.health.takes_calls());
-    off.map(|(_, seat)| {
-        let draining = seat.health.is_enabled() && seat.health.draining.load(Relaxed);
-        let state = if draining { SwitchState::Draining } else { SwitchState::Disabled };
-        StoredSwitch { key: seat.id.name.clone(), state }
-    })
-    .collect()
+    let switched = table.seats().filter_map(|(_, seat)| {
+        let switch = |switch: &AtomicBool| switch.load(Relaxed);
+        let state = match (switch(&seat.health.disabled), switch(&seat.health.draining)) {
+            (true, _) => SwitchState::Disabled,
+            (false, true) => SwitchState::Draining,
+            (false, false) => return None,
+        };
+        Some(StoredSwitch { key: seat.id.name.clone(), state })
+    });
+    switched.collect()
 }
 
 /// Parks again what `stored` says, unless it is parked for longer already. False where the settings do not name it.

@@ -9,9 +9,11 @@
 
 mod access;
 mod document;
+mod fields;
 mod lifetimes;
 mod plane;
 mod resources;
+mod switches;
 #[path = "../lifecycle/wire.rs"]
 mod wire;
 

@@ -81,6 +81,15 @@ async fn a_token_made_through_the_api_has_its_role_and_no_more() {
     assert_eq!(plane.with(token, "GET", "/status", "").await.status(), 401);
     let plain = plane.expect(201, "POST", "/tokens", json!({ "name": "plain" })).await;
     assert_eq!(plain["role"], "viewer", "the least");
+    let null = plane.expect(201, "POST", "/tokens", json!({ "name": "null", "role": null })).await;
+    let operator = json!({ "name": "op", "role": "operator" });
+    plane.expect(201, "POST", "/tokens", operator).await;
+    let patched = plane.expect(200, "PATCH", "/tokens/op", json!({ "role": null })).await;
+    assert_eq!(
+        (&null["role"], &patched["role"]),
+        (&json!("viewer"), &json!("viewer")),
+        "never more than asked for"
+    );
 }
 
 #[tokio::test]
@@ -247,4 +256,49 @@ async fn an_import_tells_of_each_key_and_does_nothing_twice() {
     let many: Vec<Value> = (0..500).map(|at| key(&format!("m{at}"), &format!("sk-{at}"))).collect();
     let answer = plane.expect(200, "POST", "/keys/import", json!({ "keys": many })).await;
     assert!(statuses(&answer).iter().all(|status| status == "created"));
+}
+
+#[tokio::test]
+async fn the_last_administrator_cannot_be_taken_away() {
+    let plane = Plane::stored(&["org-a-1"]).await;
+    let made = plane.expect(201, "POST", "/tokens", json!({ "name": "root", "role": "admin" })).await;
+    let token = made["token"].as_str().unwrap();
+    plane.expect(200, "DELETE", "/tokens/root?dry_run=true", Value::Null).await;
+    let more = format!("server: allow_private_upstreams: true,\n{}", storing(Some(crate::plane::MASTER)));
+    let more = more.replace("FOLDER", plane.folder.path().to_str().unwrap());
+    plane.reload(&["org-a-1"], &more).await;
+    assert_eq!(plane.admin("GET", "/status", "").await.status(), 401, "the files name nobody any more");
+    let as_root = async |method: &str, path: &str, body: &str| plane.with(token, method, path, body).await;
+    let refusals = [
+        ("DELETE", "/tokens/root", ""),
+        ("DELETE", "/tokens/root?dry_run=true", ""),
+        ("PATCH", "/tokens/root", r#"{"role": "operator"}"#),
+        ("PATCH", "/tokens/root", r#"{"role": null}"#),
+    ];
+    for (method, path, body) in refusals {
+        let refused = as_root(method, path, body).await;
+        assert_eq!(refused.status(), 409, "{method} {path} {body}: {refused:?}");
+        assert!(refused.json()["detail"].as_str().unwrap().contains("role admin"), "{refused:?}");
+    }
+    assert_eq!(as_root("POST", "/tokens", r#"{"name": "second", "role": "admin"}"#).await.status(), 201);
+    assert_eq!(as_root("DELETE", "/tokens/root", "").await.status(), 200, "another one is left");
+}
+
+#[tokio::test]
+async fn the_first_route_says_that_models_without_one_are_served_no_more() {
+    let plane = Plane::stored(&["org-a-1"]).await;
+    let route = |model: &str| json!({ "model": model, "targets": [{ "backend": "a" }] });
+    let warning = |answer: &Value| answer["warning"].as_str().map(str::to_owned);
+    let would = plane.expect(200, "POST", "/routes?dry_run=true", route("m")).await;
+    assert!(warning(&would).unwrap().contains("404"), "{would}");
+    let first = plane.expect(201, "POST", "/routes", route("m")).await;
+    assert!(warning(&first).unwrap().contains("404"), "{first}");
+    assert_eq!(plane.ask().await, 404);
+    let second = plane.expect(201, "POST", "/routes", route("claude-*")).await;
+    assert_eq!((warning(&second), plane.ask().await), (None, 200));
+    for (route, warns) in [(&first, false), (&second, true)] {
+        let path = format!("/routes/{}", route["id"].as_str().unwrap());
+        let deleted = plane.expect(200, "DELETE", &path, Value::Null).await;
+        assert_eq!(warning(&deleted).is_some(), warns, "{deleted}");
+    }
 }

@@ -165,6 +165,7 @@ fn backend(shape: &BackendShape, deadlines: &Deadlines, park: &Park) -> Backend 
         credential: Credential::Secret(Secret::new(key.secret.clone())),
         limit_group: key.group.clone(),
         weight: key.weight,
+        enabled: true,
     };
     Backend {
         name: shape.name.clone(),

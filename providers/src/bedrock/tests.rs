@@ -1,14 +1,13 @@
 //! Requests by golden files, signatures, and which decoder an answer gets.
 
-use std::time::{Duration, SystemTime};
-
 use bytes::Bytes;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::{Bedrock, Surface, Tables};
 use crate::fault::FaultKind;
-use crate::request::{MessagesRequest, Operation, scan};
+use crate::request::{MessagesRequest, Operation};
+use crate::tests::{headers, request, wall};
 use crate::wire::{Headers, Method, WireHead, WireRequest};
 use crate::{AwsKeys, Bounds, Credential, Encode, Provider as _, Secret};
 
@@ -22,20 +21,6 @@ fn bedrock(surface: Surface) -> Bedrock {
     Bedrock::new(surface, "us-east-1".to_owned(), tables)
 }
 
-fn headers(lines: &[(&str, &str)]) -> Headers {
-    let mut headers = Headers::default();
-    for (name, value) in lines {
-        headers.push((*name).to_owned(), (*value).to_owned());
-    }
-    headers
-}
-
-fn request(operation: Operation, body: &str, lines: &[(&str, &str)]) -> MessagesRequest {
-    let outline = scan(body.as_bytes(), 64).unwrap();
-    let body = Bytes::copy_from_slice(body.as_bytes());
-    MessagesRequest { operation, body, query: None, headers: headers(lines), outline }
-}
-
 fn encode<'a>(request: &'a MessagesRequest, model: &'a str, credential: &'a Credential) -> Encode<'a> {
     Encode {
         request,
@@ -44,7 +29,7 @@ fn encode<'a>(request: &'a MessagesRequest, model: &'a str, credential: &'a Cred
         authority: "bedrock.test",
         base_path: "",
         extra_headers: &[],
-        wall: SystemTime::UNIX_EPOCH + Duration::from_secs(1_795_262_400),
+        wall: wall(),
     }
 }
 

@@ -9,8 +9,8 @@ use serde_json::{Value, json};
 
 use super::{Tables, Vertex};
 use crate::fault::FaultKind;
-use crate::frame::{Frame, Mark, Usage};
 use crate::request::{MessagesRequest, Operation, scan};
+use crate::tests::{self, Heard, headers, request};
 use crate::wire::{Headers, Method, WireHead, WireRequest};
 use crate::{AwsKeys, Bounds, Credential, Encode, Provider as _, Secret};
 
@@ -21,20 +21,6 @@ fn vertex() -> Vertex {
     let betas = ["context-1m-2025-08-07", "interleaved-thinking-2025-05-14"].map(str::to_owned).to_vec();
     let tables = Tables::new(betas, &["claude-opus-5*".to_owned()]);
     Vertex::new("my-project".to_owned(), "europe-west1".to_owned(), tables)
-}
-
-fn headers(lines: &[(&str, &str)]) -> Headers {
-    let mut headers = Headers::default();
-    for (name, value) in lines {
-        headers.push((*name).to_owned(), (*value).to_owned());
-    }
-    headers
-}
-
-fn request(operation: Operation, body: &str, lines: &[(&str, &str)]) -> MessagesRequest {
-    let outline = scan(body.as_bytes(), 64).unwrap();
-    let body = Bytes::copy_from_slice(body.as_bytes());
-    MessagesRequest { operation, body, query: None, headers: headers(lines), outline }
 }
 
 fn encode<'a>(request: &'a MessagesRequest, model: &'a str, credential: &'a Credential) -> Encode<'a> {
@@ -169,54 +155,13 @@ proptest! {
     }
 }
 
-/// What a decoder made of a stream, free of how it was cut.
-#[derive(Debug, Default, PartialEq)]
-struct Heard {
-    bytes: Vec<u8>,
-    marks: String,
-    usage: Option<Usage>,
-    fault: Option<FaultKind>,
-}
-
-impl Heard {
-    fn take(&mut self, frames: Vec<Frame>) {
-        for frame in frames {
-            self.bytes.extend_from_slice(&frame.bytes);
-            self.usage = frame.usage.or(self.usage);
-            let letter = match &frame.mark {
-                Mark::Prelude => 'P',
-                Mark::Content => 'C',
-                Mark::Stop => 'S',
-                Mark::Error(fault) => {
-                    self.fault = Some(fault.kind);
-                    'E'
-                }
-            };
-            if !self.marks.ends_with(letter) {
-                self.marks.push(letter);
-            }
-        }
-    }
-}
-
 fn hear<'a>(chunks: impl Iterator<Item = &'a [u8]>) -> Heard {
     let streaming = request(Operation::Messages, r#"{"model":"m","stream":true}"#, &[]);
     let head =
         WireHead { status: 200, headers: headers(&[("content-type", "text/event-stream; charset=utf-8")]) };
     let bounds = Bounds { event_bytes: 1 << 20, answer_bytes: 1 << 20 };
     let mut decoder = vertex().decoder(&streaming, &head, bounds).unwrap();
-    let mut heard = Heard::default();
-    for chunk in chunks {
-        let mut out = Vec::new();
-        let result = decoder.feed(Bytes::copy_from_slice(chunk), &mut out);
-        heard.take(out);
-        heard.fault = heard.fault.or(result.err().map(|fault| fault.kind));
-    }
-    let mut out = Vec::new();
-    let result = decoder.end(&mut out);
-    heard.take(out);
-    heard.fault = heard.fault.or(result.err().map(|fault| fault.kind));
-    heard
+    tests::hear(decoder.as_mut(), chunks, |_| true)
 }
 
 #[test]

@@ -9,6 +9,7 @@ use std::path::Path;
 mod bedrock_fault;
 mod bedrock_frames;
 mod fault;
+mod heard;
 mod request_scan;
 mod sse;
 mod vertex_fault;

@@ -10,8 +10,7 @@ use super::findings::Findings;
 use super::special::is_special_host;
 use super::{capabilities, keys, pem, sections, tables, url};
 use crate::config::checked::{
-    AuthScheme, Backend, BaseUrl, BedrockSurface, BedrockTables, Deadlines, Park, ProviderSettings, Proxy,
-    VertexTables,
+    AuthScheme, Backend, BaseUrl, BedrockSurface, CloudTables, Deadlines, Park, ProviderSettings, Proxy,
 };
 use crate::config::raw::{self, Provider};
 use crate::config::reference::Reference;
@@ -25,8 +24,8 @@ pub struct Base {
     bedrock: Shared,
     vertex: Shared,
     openai: Shared,
-    bedrock_tables: Arc<BedrockTables>,
-    vertex_tables: Arc<VertexTables>,
+    bedrock_tables: Arc<CloudTables>,
+    vertex_tables: Arc<CloudTables>,
 }
 
 /// What every provider has of its own.

@@ -104,11 +104,11 @@ impl<'a> Findings<'a> {
         }
     }
 
-    /// Notes what is wrong with a table as a whole, unless a part of it could not be read: that would explain it.
-    pub fn wrong_whole(&mut self, path: &str, text: impl Into<String>) {
+    /// Notes an option that is missing in the table at `path`, unless a part of it could not be read: that would explain it.
+    pub fn wrong_in(&mut self, path: &str, option: &str, text: impl Into<String>) {
         let part = |unread: &String| unread.strip_prefix(path).is_some_and(|rest| rest.starts_with('.'));
         if !self.unread.iter().any(part) {
-            self.wrong(path, text);
+            self.wrong(format!("{path}.{option}"), text);
         }
     }
 

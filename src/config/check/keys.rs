@@ -76,7 +76,11 @@ pub fn keys(
         let limit_group = match &raw.limit_group {
             Some(group) => {
                 if !configured.contains(group) {
-                    let text = format!("no limit group of this backend is called `{group}`");
+                    let known: Vec<&str> = configured.iter().map(String::as_str).collect();
+                    let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
+                    let text = format!(
+                        "no limit group of this backend is called `{group}`, known are: {known}; without one a key gets its own"
+                    );
                     findings.wrong(format!("{path}.limit_group"), text);
                 }
                 group.clone()
@@ -97,6 +101,7 @@ pub fn keys(
             }
         };
         let weight = findings.weight(&format!("{path}.weight"), raw.weight);
+        let enabled = raw.enabled.unwrap_or(true);
         let Some(credential) = credential(place, &path, raw, findings) else { continue };
         if let Credential::Secret(secret) = &credential
             && let Some(other) = seen.secrets.insert(secret.expose().to_owned(), name.clone())
@@ -106,7 +111,7 @@ pub fn keys(
                 format_args!("holds the same secret as the key `{other}`: they share one quota"),
             );
         }
-        keys.push(Key { name, credential, limit_group, weight });
+        keys.push(Key { name, credential, limit_group, weight, enabled });
     }
     keys
 }
@@ -146,9 +151,10 @@ fn credential(
         Provider::Vertex => "service_account or credential_chain",
     };
     match (place.provider, given.as_slice()) {
-        (_, []) => {
-            let text = format!("has no credentials, a key of {} needs {expected}", place.provider.as_str());
-            findings.wrong_whole(path, text);
+        (provider, []) => {
+            let option = taken(provider)[0];
+            let text = format!("is missing, a key of {} needs {expected}", provider.as_str());
+            findings.wrong_in(path, option, text);
             None
         }
         (Provider::Anthropic | Provider::OpenAi, ["secret"]) => {
@@ -173,13 +179,43 @@ fn credential(
         (Provider::Bedrock | Provider::Vertex, ["credential_chain"]) => {
             Some(Credential::Chain(findings.env.clone()))
         }
-        (Provider::Anthropic | Provider::Bedrock | Provider::Vertex | Provider::OpenAi, given) => {
-            let text =
-                format!("has {}, a key of {} needs {expected}", given.join(" and "), place.provider.as_str());
-            findings.wrong(path, text);
+        (
+            provider @ (Provider::Anthropic | Provider::Bedrock | Provider::Vertex | Provider::OpenAi),
+            given,
+        ) => {
+            let (option, text) = misfit(provider, given);
+            findings.wrong(
+                format!("{path}.{option}"),
+                format!("{text}, a key of {} needs {expected}", provider.as_str()),
+            );
             None
         }
     }
+}
+
+/// The credentials that keys of a dialect may have.
+fn taken(provider: Provider) -> &'static [&'static str] {
+    match provider {
+        Provider::Anthropic | Provider::OpenAi => &["secret"],
+        Provider::Bedrock => {
+            &["access_key_id", "secret_access_key", "session_token", "bearer_token", "credential_chain"]
+        }
+        Provider::Vertex => &["service_account", "credential_chain"],
+    }
+}
+
+/// The option at fault among credentials that do not go together, and what is wrong with it.
+fn misfit(provider: Provider, given: &[&'static str]) -> (&'static str, String) {
+    if let Some(option) = given.iter().find(|option| !taken(provider).contains(option)) {
+        return (option, "is of no use here".to_owned());
+    }
+    let pair = ["access_key_id", "secret_access_key"];
+    let alone = given.iter().all(|option| pair.contains(option) || *option == "session_token");
+    if let (true, Some(missing)) = (alone, pair.into_iter().find(|option| !given.contains(option))) {
+        return (missing, format!("is missing beside {}", given.join(" and ")));
+    }
+    let (last, others) = given.split_last().unwrap_or((&"secret", &[]));
+    (last, format!("does not go with {}", others.join(" and ")))
 }
 
 fn aws(path: &str, raw: &raw::Key, findings: &mut Findings<'_>) -> Option<Credential> {

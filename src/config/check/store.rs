@@ -9,12 +9,10 @@ use zeroize::Zeroizing;
 
 use super::findings::Findings;
 use super::sections::{DAY_S, address};
+use crate::config::IN_MEMORY;
 use crate::config::checked::{self, MasterKey};
 use crate::config::raw;
 use crate::config::reference::Reference;
-
-/// SQLite's word for a database that no file holds.
-const IN_MEMORY: &str = "sqlite::memory:";
 
 /// `store`.
 pub fn store(raw: &raw::Store, findings: &mut Findings<'_>) -> checked::Store {

@@ -1,11 +1,11 @@
 //! `providers.bedrock` and `providers.vertex`: the tables of what they know.
 
 use super::findings::Findings;
-use crate::config::checked::{BedrockTables, VertexTables};
+use crate::config::checked::CloudTables;
 use crate::config::raw;
 
 /// Judges the tables of Bedrock.
-pub fn bedrock(raw: &raw::Bedrock, findings: &mut Findings<'_>) -> BedrockTables {
+pub fn bedrock(raw: &raw::Bedrock, findings: &mut Findings<'_>) -> CloudTables {
     let path = "providers.bedrock";
     flags(path, &raw.betas, findings);
     for (index, alias) in raw.beta_aliases.iter().enumerate() {
@@ -20,7 +20,7 @@ pub fn bedrock(raw: &raw::Bedrock, findings: &mut Findings<'_>) -> BedrockTables
         }
     }
     models(path, &raw.version_2026_models, findings);
-    BedrockTables {
+    CloudTables {
         betas: raw.betas.clone(),
         beta_aliases: raw.beta_aliases.iter().map(|alias| (alias.from.clone(), alias.to.clone())).collect(),
         version_2026_models: raw.version_2026_models.clone(),
@@ -28,10 +28,14 @@ pub fn bedrock(raw: &raw::Bedrock, findings: &mut Findings<'_>) -> BedrockTables
 }
 
 /// Judges the tables of Vertex AI.
-pub fn vertex(raw: &raw::Vertex, findings: &mut Findings<'_>) -> VertexTables {
+pub fn vertex(raw: &raw::Vertex, findings: &mut Findings<'_>) -> CloudTables {
     flags("providers.vertex", &raw.betas, findings);
     models("providers.vertex", &raw.version_2026_models, findings);
-    VertexTables { betas: raw.betas.clone(), version_2026_models: raw.version_2026_models.clone() }
+    CloudTables {
+        betas: raw.betas.clone(),
+        beta_aliases: Vec::new(),
+        version_2026_models: raw.version_2026_models.clone(),
+    }
 }
 
 fn flags(path: &str, betas: &[String], findings: &mut Findings<'_>) {

@@ -53,7 +53,7 @@ pub enum ProviderSettings {
         /// AWS region.
         region: String,
         /// Beta flags and versions by model.
-        tables: Arc<BedrockTables>,
+        tables: Arc<CloudTables>,
     },
     /// Google Vertex AI.
     Vertex {
@@ -62,7 +62,7 @@ pub enum ProviderSettings {
         /// Region, multi-region or `global`.
         location: String,
         /// Beta flags and versions by model.
-        tables: Arc<VertexTables>,
+        tables: Arc<CloudTables>,
     },
     /// Chat Completions, or a server that speaks it.
     OpenAi,
@@ -87,23 +87,14 @@ impl ProviderSettings {
     }
 }
 
-/// What Bedrock knows (`providers.bedrock`).
+/// What a cloud knows of the API (`providers.bedrock`, `providers.vertex`).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct BedrockTables {
+pub struct CloudTables {
     /// Beta flags that pass; others are dropped.
     pub betas: Vec<String>,
-    /// A flag, and what Bedrock calls it.
+    /// A flag, and what the cloud calls it; Vertex has no names of its own.
     pub beta_aliases: Vec<(String, String)>,
-    /// Patterns of Bedrock's model names that take the version `2026-10-21`.
-    pub version_2026_models: Vec<String>,
-}
-
-/// What Vertex AI knows (`providers.vertex`).
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct VertexTables {
-    /// Beta flags that pass; others are dropped.
-    pub betas: Vec<String>,
-    /// Patterns of Vertex's model names that take the version `2026-10-21`.
+    /// Patterns of the cloud's model names that take the version `2026-10-21`.
     pub version_2026_models: Vec<String>,
 }
 
@@ -214,6 +205,8 @@ pub struct Key {
     pub limit_group: String,
     /// Relative share, above 0.
     pub weight: f64,
+    /// Whether it may be used, as far as the settings go.
+    pub enabled: bool,
 }
 
 /// What a key presents.

@@ -179,7 +179,7 @@ routes:
         problems(yaml),
         [
             "backends[0].limit_groups[0].limits[0].models: is missing",
-            "backends[0].keys[0].limit_group: no limit group of this backend is called `g`",
+            "backends[0].keys[0].limit_group: no limit group of this backend is called `g`, known are: k2; without one a key gets its own",
             "backends[0].keys[0].weight: is 0, expected a number above 0",
             "backends[0].keys[1].limit_group: is missing, and a group has the key's name: write it here, or rename one of the two",
             "routes[0].targets[0].backend: no backend is called `b`, known are: a",
@@ -198,23 +198,23 @@ fn a_key_has_the_credentials_of_its_provider() {
     let vertex = "vertex, project: p, location: l";
     assert_eq!(
         of_key("anthropic", "weight: 1"),
-        [format!("{at}: has no credentials, a key of anthropic needs secret")]
+        [format!("{at}.secret: is missing, a key of anthropic needs secret")]
     );
     assert_eq!(
         of_key("openai", "bearer_token: 'env:K'"),
-        [format!("{at}: has bearer_token, a key of openai needs secret")]
+        [format!("{at}.bearer_token: is of no use here, a key of openai needs secret")]
     );
     assert_eq!(
         of_key(bedrock, "secret: 'env:K'"),
-        [format!("{at}: has secret, a key of bedrock needs {aws}")]
+        [format!("{at}.secret: is of no use here, a key of bedrock needs {aws}")]
     );
     assert_eq!(
         of_key(bedrock, "access_key_id: 'env:K'"),
-        [format!("{at}: has access_key_id, a key of bedrock needs {aws}")]
+        [format!("{at}.secret_access_key: is missing beside access_key_id, a key of bedrock needs {aws}")]
     );
     assert_eq!(
         of_key(bedrock, "bearer_token: 'env:K', credential_chain: default"),
-        [format!("{at}: has bearer_token and credential_chain, a key of bedrock needs {aws}")]
+        [format!("{at}.credential_chain: does not go with bearer_token, a key of bedrock needs {aws}")]
     );
     assert_eq!(
         of_key(bedrock, "access_key_id: 'env:K', secret_access_key: 'env:X', session_token: 'env:Y'"),

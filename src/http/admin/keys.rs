@@ -95,6 +95,12 @@ pub fn unpark(asked: Asked<'_>) -> Result<Value, Problem> {
 
 /// Lets a key be used again.
 pub fn enable(asked: Asked<'_>) -> Result<Value, Problem> {
+    let table = asked.gateway.pool.table();
+    if table.seats().any(|(_, seat)| seat.id.name == asked.id && seat.health.withheld.load(Relaxed)) {
+        let detail =
+            "The configuration's files have it switched off (enabled: false), which is changed there.";
+        return Err(Problem::conflict(detail));
+    }
     switch(asked, "enabled", |health| {
         health.disabled.store(false, Relaxed);
         health.draining.store(false, Relaxed);

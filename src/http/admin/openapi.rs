@@ -248,6 +248,15 @@ fn responses(route: &Route) -> Value {
             responses["200"]["content"][media] = json!({ "schema": { "type": "string" } });
         }
     }
+    for (status, says) in errors(route) {
+        let content = json!({ "application/problem+json": { "schema": reference("Problem") } });
+        responses.insert(status.to_owned(), json!({ "description": says, "content": content }));
+    }
+    Value::Object(responses)
+}
+
+/// The statuses of what may be wrong, and what they say.
+fn errors(route: &Route) -> Vec<(&'static str, &'static str)> {
     let mut errors = vec![
         ("400", "The request cannot be used; `field` names what is wrong."),
         ("401", "An admin token is required."),
@@ -267,11 +276,7 @@ fn responses(route: &Route) -> Value {
     if route.can_be_dry() && route.path.contains("{}") {
         errors.push(("412", "The resource has another revision."));
     }
-    for (status, says) in errors {
-        let content = json!({ "application/problem+json": { "schema": reference("Problem") } });
-        responses.insert(status.to_owned(), json!({ "description": says, "content": content }));
-    }
-    Value::Object(responses)
+    errors
 }
 
 #[cfg(test)]

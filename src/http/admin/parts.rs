@@ -14,6 +14,8 @@ const KEY_SECRETS: [&str; 6] =
     ["secret", "bearer_token", "access_key_id", "secret_access_key", "session_token", "service_account"];
 /// How references of files begin.
 const REFERENCES: [&str; 4] = ["env:", "file:", "value:", "stored:"];
+/// The role of a token that is given none.
+pub const LEAST_ROLE: &str = "viewer";
 /// Longest secret, bytes.
 const MAX_SECRET: usize = 16 << 10;
 
@@ -66,6 +68,10 @@ impl Parts {
                     fields.remove("key").and_then(|value| own("key", value).transpose()).transpose()?
             }
             Kind::Token => {
+                // Without a role a token of the files is an administrator's; one that is made here has the least.
+                if fields.get("role").is_some_and(Value::is_null) {
+                    fields.insert("role".to_owned(), json!(LEAST_ROLE));
+                }
                 parts.own =
                     fields.remove("token").and_then(|value| own("token", value).transpose()).transpose()?;
             }
@@ -121,11 +127,6 @@ impl Parts {
     /// The secrets that are there, for something new.
     pub fn given(&self) -> BTreeMap<String, Secret> {
         self.secrets.iter().filter_map(|(name, secret)| Some((name.clone(), secret.clone()?))).collect()
-    }
-
-    /// Whether a credential is among them.
-    pub fn has_credential(&self) -> bool {
-        self.secrets.values().any(Option::is_some) || self.body.contains_key("credential_chain")
     }
 
     /// Lays them over what is there: null takes away, tables are merged (RFC 7396).

@@ -7,13 +7,13 @@ use futures_util::future::{FutureExt as _, LocalBoxFuture};
 use headgate_providers::Secret;
 use serde_json::{Value, json};
 
-use super::parts::{Parts, digest, without_nulls};
+use super::parts::{LEAST_ROLE, Parts, digest, without_nulls};
 use super::problem::Problem;
 use super::shown::{self, in_files};
 use super::{Answer, Asked, repeat};
 use crate::config::Kind;
 use crate::mint::{self, Prefix};
-use crate::registry::{Draft, Entry, Intent, Refusal, View, change};
+use crate::registry::{Draft, Entry, Intent, Made, Refusal, View, change};
 
 /// Stored routes are that far apart, so that one fits between.
 const ROUTE_STEP: i64 = 10;
@@ -64,7 +64,7 @@ pub fn create(asked: Asked<'_>) -> LocalBoxFuture<'_, Result<Answer, Problem>> {
         let mut fields = body.rest();
         let id = identity(kind, &fields)?;
         if kind == Kind::Token && !fields.contains_key("role") {
-            fields.insert("role".to_owned(), json!("viewer"));
+            fields.insert("role".to_owned(), json!(LEAST_ROLE));
         }
         let mut parts = Parts::of(kind, fields)?;
         let minted = mint_into(kind, &mut parts);
@@ -85,7 +85,7 @@ pub fn create(asked: Asked<'_>) -> LocalBoxFuture<'_, Result<Answer, Problem>> {
             Ok(Draft { action: "create", intents: vec![put], answer, off, ..Draft::default() })
         };
         let made = change(gateway.clone(), operator.actor(source), dry, drafted).await?;
-        let mut body = shown::after(gateway, &made.view, kind, &id, dry);
+        let mut body = warned(&made, shown::after(gateway, &made.view, kind, &id, dry));
         if let (Some(secret), false) = (&minted, dry) {
             body[secret_name(kind)] = secret.expose().into();
         }
@@ -160,8 +160,8 @@ pub fn delete(asked: Asked<'_>) -> LocalBoxFuture<'_, Result<Answer, Problem>> {
             let intents = vec![Intent::Delete { kind, id: drafted_id }];
             Ok(Draft { action: "delete", intents, expected, ..Draft::default() })
         };
-        change(gateway.clone(), operator.actor(source), dry, drafted).await?;
-        Ok(Answer::new(200, json!({ "id": id, "deleted": !dry })))
+        let made = change(gateway.clone(), operator.actor(source), dry, drafted).await?;
+        Ok(Answer::new(200, warned(&made, json!({ "id": id, "deleted": !dry }))))
     }
     .boxed_local()
 }
@@ -177,9 +177,6 @@ pub fn rotate(asked: Asked<'_>) -> LocalBoxFuture<'_, Result<Answer, Problem>> {
         let plain = parts.body.keys().find(|name| *name != "credential_chain");
         if let Some(name) = plain.map(String::as_str).or(parts.enabled.and(Some("enabled"))) {
             return Err(Problem::field(name, "is not a field of this request"));
-        }
-        if kind == Kind::Key && !parts.has_credential() {
-            return Err(Problem::field("secret", "is missing"));
         }
         let minted = mint_into(kind, &mut parts);
         let drafted_id = id.clone();
@@ -283,6 +280,14 @@ fn mint_into(kind: Kind, parts: &mut Parts) -> Option<Secret> {
         parts.body.insert(option.to_owned(), digest(secret).into());
     }
     minted
+}
+
+/// With what the operator should know of the change.
+fn warned(made: &Made, mut body: Value) -> Value {
+    if let Some(warning) = made.warning {
+        body["warning"] = warning.into();
+    }
+    body
 }
 
 fn tagged(status: u16, body: Value) -> Answer {

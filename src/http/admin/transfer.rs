@@ -1,6 +1,6 @@
 //! Many at once: keys imported each by itself, everything exported without secrets, every secret sealed anew.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use futures_util::future::{FutureExt as _, LocalBoxFuture};
 use headgate_providers::Secret;
@@ -117,29 +117,66 @@ pub fn export(asked: Asked<'_>) -> LocalBoxFuture<'_, Result<Answer, Problem>> {
         asked.body.done()?;
         let view = asked.gateway.registry.view(asked.gateway);
         let mut tree = (*view.document).clone();
-        fill_in(&mut tree);
+        fill_in(&mut tree, "");
+        let table = asked.gateway.pool.table();
+        let off = table.seats().filter(|(_, seat)| !seat.health.takes_calls());
+        tell_off(&mut tree, &off.map(|(_, seat)| seat.id.name.as_str()).collect());
         Ok(Answer::new(200, tree))
     }
     .boxed_local()
 }
 
-/// Drops what is not set, and puts a variable of a telling name in place of every stored secret.
-fn fill_in(value: &mut Value) {
+/// Drops what is not set, and puts a variable of a telling name in place of every secret that is stored or written out in a file;
+/// loaded as it stands, `[redacted]` would be taken for the secret. `place` names what `value` belongs to.
+fn fill_in(value: &mut Value, place: &str) {
     match value {
         Value::Object(table) => {
             table.retain(|_, value| !value.is_null());
-            table.values_mut().for_each(fill_in);
+            let place = match table.get("name").and_then(Value::as_str) {
+                Some(name) => format!("{place}/{name}"),
+                None => place.to_owned(),
+            };
+            for (option, value) in table.iter_mut() {
+                // As a stored secret is named: what there are several of, in the singular.
+                let inner = match value {
+                    Value::Array(_) => {
+                        option.strip_prefix("admin_").unwrap_or(option).trim_end_matches('s').to_owned()
+                    }
+                    Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Object(_) => {
+                        format!("{place}/{option}")
+                    }
+                };
+                fill_in(value, &inner);
+            }
             table.retain(|_, value| value.as_object().is_none_or(|table| !table.is_empty()));
         }
-        Value::Array(items) => items.iter_mut().for_each(fill_in),
+        Value::Array(items) => {
+            for (at, item) in items.iter_mut().enumerate() {
+                // A text in a list has no name of its own.
+                let place = if item.is_string() { format!("{place}/{at}") } else { place.to_owned() };
+                fill_in(item, &place);
+            }
+        }
         Value::String(text) => {
-            if let Some(name) = text.strip_prefix("stored:") {
-                let name =
-                    name.chars().map(|symbol| if symbol.is_ascii_alphanumeric() { symbol } else { '_' });
-                *text = format!("env:HEADGATE_{}", name.collect::<String>().to_ascii_uppercase());
+            let written_out = (text == "value:[redacted]").then_some(place);
+            if let Some(name) = text.strip_prefix("stored:").or(written_out) {
+                let symbol = |symbol: char| if symbol.is_ascii_alphanumeric() { symbol } else { '_' };
+                let name: String = name.trim_start_matches('/').chars().map(symbol).collect();
+                *text = format!("env:HEADGATE_{}", name.to_ascii_uppercase());
             }
         }
         Value::Null | Value::Bool(_) | Value::Number(_) => {}
+    }
+}
+
+/// Says of the keys that operators have switched off or drain that they are off: nothing else would, where the tree is loaded.
+fn tell_off(tree: &mut Value, off: &BTreeSet<&str>) {
+    for backend in tree["backends"].as_array_mut().into_iter().flatten() {
+        for key in backend["keys"].as_array_mut().into_iter().flatten() {
+            if key["name"].as_str().is_some_and(|name| off.contains(name)) {
+                key["enabled"] = json!(false);
+            }
+        }
     }
 }
 
@@ -181,8 +218,25 @@ mod tests {
 
     #[test]
     fn an_export_names_variables_where_secrets_were() {
-        let mut tree = json!({ "keys": [{ "name": "a-1", "secret": "stored:key/a-1/secret", "weight": null }], "park": {} });
-        fill_in(&mut tree);
-        assert_eq!(tree, json!({ "keys": [{ "name": "a-1", "secret": "env:HEADGATE_KEY_A_1_SECRET" }] }));
+        let mut tree = json!({
+            "auth": { "admin_tokens": [{ "name": "ada", "token": "value:[redacted]" }] },
+            "backends": [{ "name": "b", "headers": { "x-a": "value:[redacted]" }, "park": {}, "keys": [
+                { "name": "a-1", "secret": "stored:key/a-1/secret", "weight": null },
+                { "name": "a-2", "secret": "value:[redacted]" },
+            ] }],
+            "store": { "master_key": "value:[redacted]", "previous_master_keys": [], "url": "sqlite::memory:" },
+        });
+        fill_in(&mut tree, "");
+        let expected = json!({
+            "auth": { "admin_tokens": [{ "name": "ada", "token": "env:HEADGATE_TOKEN_ADA_TOKEN" }] },
+            "backends": [{ "name": "b", "headers": { "x-a": "env:HEADGATE_BACKEND_B_HEADERS_X_A" }, "keys": [
+                { "name": "a-1", "secret": "env:HEADGATE_KEY_A_1_SECRET" },
+                { "name": "a-2", "secret": "env:HEADGATE_KEY_A_2_SECRET" },
+            ] }],
+            "store": {
+                "master_key": "env:HEADGATE_STORE_MASTER_KEY", "previous_master_keys": [], "url": "sqlite::memory:",
+            },
+        });
+        assert_eq!(tree, expected);
     }
 }

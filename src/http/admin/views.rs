@@ -115,6 +115,8 @@ pub struct Route {
     origin: Origin,
     model: String,
     targets: Vec<Map<String, Value>>,
+    /// After a change that ends or begins "every model everywhere".
+    warning: Option<String>,
 }
 
 /// A tenant; besides these, its options as a file has them.
@@ -161,6 +163,8 @@ pub struct Deleted {
     id: String,
     /// False after a dry run.
     deleted: bool,
+    /// After the last route.
+    warning: Option<String>,
 }
 
 /// One entry of the audit trail.

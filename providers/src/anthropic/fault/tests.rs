@@ -7,46 +7,13 @@ use proptest::prelude::*;
 
 use super::{classify, in_answer};
 use crate::fault::{Fault, FaultKind};
+use crate::tests::{self, cases, wall};
 use crate::wire::{Headers, WireHead};
 
 const CASES: &str = include_str!("../testdata/errors.txt");
 
-fn wall() -> SystemTime {
-    // 2026-11-21T12:00:00Z
-    SystemTime::UNIX_EPOCH + Duration::from_secs(1_795_262_400)
-}
-
-struct Case<'a> {
-    title: &'a str,
-    head: WireHead,
-    body: &'a str,
-    expected: &'a str,
-}
-
-fn cases() -> Vec<Case<'static>> {
-    CASES.split("\n== ").skip(1).map(read).collect()
-}
-
-fn read(text: &'static str) -> Case<'static> {
-    let (title, text) = text.split_once('\n').unwrap();
-    let (head, text) = text.split_once("\n\n").unwrap();
-    let (body, expected) = text.split_once("=> ").unwrap();
-    let mut lines = head.lines();
-    let status = lines.next().unwrap().parse().unwrap();
-    let mut headers = Headers::default();
-    for line in lines {
-        let (name, value) = line.split_once(": ").unwrap();
-        headers.push(name, Bytes::from(value));
-    }
-    Case { title, head: WireHead { status, headers }, body: body.trim_end(), expected: expected.trim() }
-}
-
 fn summary(fault: &Fault) -> String {
-    let mut words = vec![
-        fault.kind.name().to_owned(),
-        fault.dimension.map_or("-", |dimension| dimension.name()).to_owned(),
-        fault.stated.map_or("-".to_owned(), |it| format!("{}/{}", it.after.as_secs_f64(), it.source.name())),
-    ];
+    let mut words = tests::summary(fault);
     if fault.model_only {
         words.push("model_only".to_owned());
     }
@@ -58,7 +25,7 @@ fn summary(fault: &Fault) -> String {
 
 #[test]
 fn every_case_of_the_table_is_taken_for_what_it_is() {
-    let cases = cases();
+    let cases = cases(CASES);
     assert!(cases.len() >= 50, "{}", cases.len());
     for case in cases {
         let fault = classify(&case.head, &Bytes::from(case.body), Some(wall()));

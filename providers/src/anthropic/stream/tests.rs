@@ -7,6 +7,7 @@ use super::Stream;
 use crate::fault::{Dimension, FaultKind};
 use crate::frame::{Decoder, Frame, Mark, Usage};
 use crate::framing::sse::Scanner;
+use crate::tests::{self, Heard};
 use crate::wire::{Headers, WireHead};
 
 macro_rules! streams {
@@ -36,62 +37,12 @@ const STREAMS: [(&str, &str); 18] = streams![
     "refusal",
 ];
 
-/// What a decoder made of a body, free of how the body was cut.
-#[derive(Debug, Default, PartialEq)]
-struct Heard {
-    bytes: Vec<u8>,
-    /// Marks in order, equal neighbours once; `P`, `C`, `S`, `E`.
-    marks: String,
-    usage: Option<Usage>,
-    fault: Option<FaultKind>,
-}
-
-impl Heard {
-    fn take(&mut self, frames: Vec<Frame>) {
-        for frame in frames {
-            assert!(!frame.bytes.is_empty());
-            self.bytes.extend_from_slice(&frame.bytes);
-            self.usage = frame.usage.or(self.usage);
-            let letter = match &frame.mark {
-                Mark::Prelude => 'P',
-                Mark::Content => 'C',
-                Mark::Stop => 'S',
-                Mark::Error(fault) => {
-                    self.fault = Some(fault.kind);
-                    'E'
-                }
-            };
-            if !self.marks.ends_with(letter) {
-                self.marks.push(letter);
-            }
-        }
-    }
-}
-
 fn decoder(bound: usize) -> Stream {
     Stream::new(&WireHead { status: 200, headers: Headers::default() }, bound)
 }
 
 fn hear<'a>(chunks: impl Iterator<Item = &'a [u8]>, bound: usize) -> Heard {
-    let mut decoder = decoder(bound);
-    let mut heard = Heard::default();
-    for chunk in chunks {
-        let mut out = Vec::new();
-        let result = decoder.feed(Bytes::copy_from_slice(chunk), &mut out);
-        for frame in &out {
-            assert!(ends_an_event(&frame.bytes), "{:?}", frame.bytes);
-        }
-        heard.take(out);
-        if let Err(fault) = result {
-            heard.fault = Some(fault.kind);
-            return heard;
-        }
-    }
-    let mut out = Vec::new();
-    let result = decoder.end(&mut out);
-    heard.take(out);
-    heard.fault = heard.fault.or(result.err().map(|fault| fault.kind));
-    heard
+    tests::hear(&mut decoder(bound), chunks, ends_an_event)
 }
 
 /// Whether events end with these bytes, given that one begins with them.

@@ -9,45 +9,24 @@ use serde_json::Value;
 use super::{classify, in_stream};
 use crate::anthropic::error_type_for_status;
 use crate::fault::{Fault, FaultKind};
+use crate::tests::{self, Case, cases, wall};
 use crate::wire::{Headers, WireHead};
 
 const CASES: &str = include_str!("../testdata/errors.txt");
 
-fn wall() -> SystemTime {
-    // 2026-11-21T12:00:00Z
-    SystemTime::UNIX_EPOCH + Duration::from_secs(1_795_262_400)
-}
-
-struct Case<'a> {
-    title: &'a str,
-    head: WireHead,
-    body: &'a str,
-    expected: &'a str,
-}
-
-fn read(text: &'static str) -> Case<'static> {
-    let (title, text) = text.split_once('\n').unwrap();
-    let (head, text) = text.split_once("\n\n").unwrap();
-    let (body, expected) = text.split_once("=> ").unwrap();
-    let mut lines = head.lines();
-    let status = lines.next().unwrap().parse().unwrap();
-    let mut headers = Headers::default();
-    for line in lines {
-        let (name, value) = line.split_once(": ").unwrap();
-        headers.push(name, Bytes::from(value));
+/// The table, each answer with what Bedrock always sends.
+fn numbered() -> Vec<Case> {
+    let mut cases = cases(CASES);
+    for case in &mut cases {
+        case.head.headers.push("content-length", "7");
+        case.head.headers.push("x-amzn-requestid", "aws-1");
     }
-    headers.push("content-length", "7");
-    headers.push("x-amzn-requestid", "aws-1");
-    Case { title, head: WireHead { status, headers }, body: body.trim_end(), expected: expected.trim() }
+    cases
 }
 
 fn summary(fault: &Fault) -> String {
-    let mut words = vec![
-        fault.kind.name().to_owned(),
-        fault.dimension.map_or("-", |dimension| dimension.name()).to_owned(),
-        fault.stated.map_or("-".to_owned(), |it| format!("{}/{}", it.after.as_secs_f64(), it.source.name())),
-        fault.status().unwrap().to_string(),
-    ];
+    let mut words = tests::summary(fault);
+    words.push(fault.status().unwrap().to_string());
     if fault.model_only {
         words.push("model_only".to_owned());
     }
@@ -62,7 +41,7 @@ fn classified(status: u16, name: &'static str, body: &str) -> Fault {
 
 #[test]
 fn every_case_of_the_table_is_taken_for_what_it_is() {
-    let cases: Vec<_> = CASES.split("\n== ").skip(1).map(read).collect();
+    let cases = numbered();
     assert!(cases.len() >= 50, "{}", cases.len());
     for case in cases {
         let fault = classify(&case.head, &Bytes::from(case.body), Some(wall()));
@@ -73,7 +52,7 @@ fn every_case_of_the_table_is_taken_for_what_it_is() {
 
 #[test]
 fn whatever_bedrock_says_the_caller_gets_the_envelope_of_the_messages_api() {
-    for case in CASES.split("\n== ").skip(1).map(read) {
+    for case in numbered() {
         let fault = classify(&case.head, &Bytes::from(case.body), Some(wall()));
         let answer = fault.answer.unwrap();
         let body: Value = serde_json::from_slice(&answer.body).unwrap();

@@ -11,6 +11,7 @@ use super::Stream;
 use crate::fault::{Dimension, Fault, FaultKind};
 use crate::frame::{Decoder, Frame, Mark, Usage};
 use crate::framing::aws::frame;
+use crate::tests::{self, Heard};
 use crate::wire::{Headers, WireHead};
 
 /// Name, marks in order (equal neighbours once: `P`, `C`, `S`, `E`), and how it failed.
@@ -68,37 +69,6 @@ fn recorded(name: &str, kind: &str) -> Vec<u8> {
     std::fs::read(folder.join(format!("{name}.{kind}"))).unwrap()
 }
 
-/// What a decoder made of a body, free of how the body was cut.
-#[derive(Debug, Default, PartialEq)]
-struct Heard {
-    text: String,
-    marks: String,
-    usage: Option<Usage>,
-    fault: Option<FaultKind>,
-}
-
-impl Heard {
-    fn take(&mut self, frames: Vec<Frame>) {
-        for frame in frames {
-            self.text.push_str(std::str::from_utf8(&frame.bytes).unwrap());
-            assert!(self.text.ends_with("\n\n"), "whole events only");
-            self.usage = frame.usage.or(self.usage);
-            let letter = match &frame.mark {
-                Mark::Prelude => 'P',
-                Mark::Content => 'C',
-                Mark::Stop => 'S',
-                Mark::Error(fault) => {
-                    self.fault = Some(fault.kind);
-                    'E'
-                }
-            };
-            if !self.marks.ends_with(letter) {
-                self.marks.push(letter);
-            }
-        }
-    }
-}
-
 fn decoder(bound: usize) -> Stream {
     let mut headers = Headers::default();
     headers.push("date", "Sat, 21 Nov 2026 12:00:00 GMT");
@@ -108,22 +78,7 @@ fn decoder(bound: usize) -> Stream {
 }
 
 fn hear<'a>(chunks: impl Iterator<Item = &'a [u8]>, bound: usize) -> Heard {
-    let mut decoder = decoder(bound);
-    let mut heard = Heard::default();
-    for chunk in chunks {
-        let mut out = Vec::new();
-        let result = decoder.feed(Bytes::copy_from_slice(chunk), &mut out);
-        heard.take(out);
-        if let Err(fault) = result {
-            heard.fault = Some(fault.kind);
-            return heard;
-        }
-    }
-    let mut out = Vec::new();
-    let result = decoder.end(&mut out);
-    heard.take(out);
-    heard.fault = heard.fault.or(result.err().map(|fault| fault.kind));
-    heard
+    tests::hear(&mut decoder(bound), chunks, |event| event.ends_with(b"\n\n"))
 }
 
 fn whole(body: &[u8]) -> Heard {
@@ -144,7 +99,7 @@ fn reported(body: &[u8]) -> Fault {
 fn every_recording_comes_out_as_the_stream_of_the_messages_api() {
     for (name, marks, fault) in STREAMS {
         let heard = whole(&recorded(name, "bin"));
-        assert_eq!(heard.text, String::from_utf8(recorded(name, "sse")).unwrap(), "{name}");
+        assert_eq!(heard.text(), String::from_utf8(recorded(name, "sse")).unwrap(), "{name}");
         assert_eq!((heard.marks.as_str(), heard.fault), (marks, fault), "{name}");
     }
 }
@@ -202,7 +157,7 @@ fn message_stop_with_metrics_tells_usage_and_is_stripped_of_them() {
     ] {
         let heard = whole(&recorded(name, "bin"));
         assert_eq!(heard.usage, expected, "{name}");
-        assert!(!heard.text.contains("invocationMetrics"), "{name}");
+        assert!(!heard.text().contains("invocationMetrics"), "{name}");
     }
 }
 
@@ -215,7 +170,7 @@ fn any_flipped_bit_is_a_fault_or_changes_nothing_that_is_shown() {
         damaged[at] ^= 0x10;
         let heard = whole(&damaged);
         assert_eq!(heard.fault, Some(FaultKind::Malformed), "byte {at}");
-        assert!(good.text.starts_with(&heard.text), "byte {at}");
+        assert!(good.bytes.starts_with(&heard.bytes), "byte {at}");
     }
 }
 
@@ -241,7 +196,7 @@ fn a_long_stream_costs_linear_time() {
     let one = frame(&[(":message-type", "event"), (":event-type", "chunk")], payload.as_bytes()).unwrap();
     let body = one.repeat(20_000);
     let heard = hear(body.chunks(1 << 20), 1 << 20);
-    assert_eq!(heard.text.matches("event: ping\n").count(), 20_000);
+    assert_eq!(heard.text().matches("event: ping\n").count(), 20_000);
 }
 
 proptest! {

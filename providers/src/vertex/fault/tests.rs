@@ -1,21 +1,15 @@
 //! The classification table by example, and that nothing upsets it.
 
-use std::time::{Duration, SystemTime};
-
 use bytes::Bytes;
 use proptest::prelude::*;
 use serde_json::Value;
 
 use super::classify;
 use crate::fault::{Fault, FaultKind};
+use crate::tests::{self, Case, cases, wall};
 use crate::wire::{Headers, WireHead};
 
 const CASES: &str = include_str!("../testdata/errors.txt");
-
-fn wall() -> SystemTime {
-    // 2026-11-21T12:00:00Z
-    SystemTime::UNIX_EPOCH + Duration::from_secs(1_795_262_400)
-}
 
 fn judge(head: &WireHead, body: &Bytes) -> Fault {
     classify("my-project", head, body, wall())
@@ -24,13 +18,9 @@ fn judge(head: &WireHead, body: &Bytes) -> Fault {
 fn summary(fault: &Fault) -> String {
     let answer = fault.answer.as_ref().unwrap();
     let body: Value = serde_json::from_slice(&answer.body).unwrap();
-    let mut words = vec![
-        fault.kind.name().to_owned(),
-        fault.dimension.map_or("-", |dimension| dimension.name()).to_owned(),
-        fault.stated.map_or("-".to_owned(), |it| format!("{}/{}", it.after.as_secs_f64(), it.source.name())),
-        answer.status.to_string(),
-        body["error"]["type"].as_str().unwrap().to_owned(),
-    ];
+    let mut words = tests::summary(fault);
+    words.push(answer.status.to_string());
+    words.push(body["error"]["type"].as_str().unwrap().to_owned());
     if fault.model_only {
         words.push("model_only".to_owned());
     }
@@ -39,22 +29,11 @@ fn summary(fault: &Fault) -> String {
 
 #[test]
 fn every_case_of_the_table_is_taken_for_what_it_is_and_told_as_the_api_would() {
-    let cases: Vec<&str> = CASES.split("\n== ").skip(1).collect();
+    let cases = cases(CASES);
     assert!(cases.len() >= 40, "{}", cases.len());
-    for case in cases {
-        let (title, text) = case.split_once('\n').unwrap();
-        let (head, text) = text.split_once("\n\n").unwrap();
-        let (body, expected) = text.split_once("=> ").unwrap();
-        let mut lines = head.lines();
-        let status = lines.next().unwrap().parse().unwrap();
-        let mut headers = Headers::default();
-        for line in lines {
-            let (name, value) = line.split_once(": ").unwrap();
-            headers.push(name, Bytes::from(value));
-        }
-        let body = Bytes::from(body.trim_end());
-        let fault = judge(&WireHead { status, headers }, &body);
-        assert_eq!(summary(&fault), expected.trim(), "{title}");
+    for Case { title, head, body, expected } in cases {
+        let fault = judge(&head, &Bytes::from(body));
+        assert_eq!(summary(&fault), expected, "{title}");
         let answer = fault.answer.unwrap();
         assert!(answer.is_envelope, "{title}");
         let told = String::from_utf8(answer.body.to_vec()).unwrap();
@@ -62,7 +41,8 @@ fn every_case_of_the_table_is_taken_for_what_it_is_and_told_as_the_api_would() {
         let clean = !fault.detail.contains(char::is_control);
         assert!(
             clean
-                && (fault.detail.starts_with(&status.to_string()) || fault.kind == FaultKind::Inexpressible)
+                && (fault.detail.starts_with(&head.status.to_string())
+                    || fault.kind == FaultKind::Inexpressible)
         );
     }
 }

@@ -84,7 +84,7 @@ impl<T: Transport> Attempt<'_, T> {
         let limit = if streams { first_event } else { deadlines.whole };
         let late = if streams { FaultKind::FirstEventTimeout } else { FaultKind::WholeTimeout };
         let until = (self.clock.now() + limit).min(self.call.deadline);
-        let mut timer = Box::pin(self.clock.sleep_until(until));
+        let mut timer = std::pin::pin!(self.clock.sleep_until(until));
 
         let (head, mut body) = self.accepted(lease, timer.as_mut(), late, until).await?;
         let mut decoder = provider(lease)?.decoder(self.request, &head, self.bounds)?;
@@ -175,7 +175,7 @@ impl<T: Transport> Attempt<'_, T> {
     /// Reads until content shows, or until the end of a whole answer.
     async fn commit(
         &self,
-        mut clock: Silence,
+        mut clock: Silence<'_>,
         body: &mut T::Body,
         decoder: &mut dyn Decoder,
     ) -> Result<Vec<Frame>, Fault> {
@@ -225,8 +225,8 @@ impl<T: Transport> Attempt<'_, T> {
 
 /// The clock of an answer that has not committed: for the first event, then for the silence between two reads; for a whole
 /// answer one for all of it.
-struct Silence {
-    timer: Pin<Box<Sleep>>,
+struct Silence<'a> {
+    timer: Pin<&'a mut Sleep>,
     /// What it means when the timer fires.
     late: FaultKind,
     idle: Duration,

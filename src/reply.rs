@@ -378,8 +378,8 @@ impl<B: Body> Reply<B> {
             }
         }
         headers.push("x-headgate-backend", self.record.backend().to_owned());
-        headers.push("x-headgate-attempts", self.record.attempts.to_string());
-        headers.push("x-headgate-queue-ms", self.record.queued.as_millis().to_string());
+        headers.push("x-headgate-attempts", digits(u128::from(self.record.attempts)));
+        headers.push("x-headgate-queue-ms", digits(self.record.queued.as_millis()));
         if let Some(dropped) = self.record.dropped {
             headers.push("x-headgate-dropped", dropped);
         }
@@ -388,6 +388,13 @@ impl<B: Body> Reply<B> {
         }
         headers
     }
+}
+
+/// A number as text; of one digit, as most are, without an allocation.
+fn digits(number: u128) -> Bytes {
+    const SINGLE: &[u8; 10] = b"0123456789";
+    let single = usize::try_from(number).ok().and_then(|number| SINGLE.get(number..=number));
+    single.map_or_else(|| Bytes::from(number.to_string()), Bytes::from_static)
 }
 
 /// One `error` event as the Messages API streams it.

@@ -19,6 +19,7 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{Layer as _, Registry};
 
 use crate::call::RequestId;
+use crate::clock::Clock;
 use crate::config::checked::{Log, LogFormat};
 use crate::pool::Lease;
 
@@ -51,7 +52,8 @@ fn start_in(log: &Log, writer: BoxMakeWriter, for_people: bool) {
     };
     let layer = tracing_subscriber::fmt::layer().with_writer(writer);
     let layer = if for_people { layer } else { layer.with_ansi(false) };
-    let layer = if json { layer.event_format(JsonLine).boxed() } else { layer.boxed() };
+    let layer =
+        if json { layer.event_format(JsonLine { clock: Clock::machine() }).boxed() } else { layer.boxed() };
     let started = Registry::default().with(layer.with_filter(filter)).try_init();
     if started.is_err() {
         tracing::debug!("logging was started before");

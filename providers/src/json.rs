@@ -62,6 +62,11 @@ impl<'a> Cursor<'a> {
         self.at
     }
 
+    /// A piece of the document, for a comparison with known texts.
+    pub fn raw(&self, span: Range<usize>) -> &'a [u8] {
+        self.bytes.get(span).unwrap_or_default()
+    }
+
     /// A piece of the document that was passed, and thereby checked.
     pub fn slice(&self, span: Range<usize>) -> &'a str {
         self.bytes.get(span).and_then(|bytes| std::str::from_utf8(bytes).ok()).unwrap_or_default()
@@ -81,13 +86,13 @@ impl<'a> Cursor<'a> {
         if text.escaped {
             return self.decode(text).map(|text| text.into_owned().into_bytes()).unwrap_or_default().into();
         }
-        Cow::Borrowed(self.bytes.get(text.span.start + 1..text.span.end - 1).unwrap_or_default())
+        Cow::Borrowed(self.raw(text.span.start + 1..text.span.end - 1))
     }
 
     /// Passes a value of any kind; tells it where it is a whole number that fits, without sign, fraction or exponent.
     pub fn count(&mut self) -> Result<Option<u64>, Flaw> {
         let span = self.value()?;
-        let digits = self.bytes.get(span).unwrap_or_default();
+        let digits = self.raw(span);
         Ok(digits.iter().try_fold(0_u64, |sum, byte| {
             let digit = byte.is_ascii_digit().then(|| u64::from(byte - b'0'))?;
             sum.checked_mul(10)?.checked_add(digit)

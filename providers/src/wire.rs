@@ -53,6 +53,9 @@ impl From<String> for Name {
     }
 }
 
+/// As many lines as a head seldom exceeds.
+const USUAL_LINES: usize = 24;
+
 /// Header lines in order, names in lower case. Repeated names stay apart. `Debug` shows the values of a few names that hold
 /// nothing private, since any other line may carry a credential.
 #[derive(Clone, Default, PartialEq, Eq)]
@@ -70,25 +73,17 @@ impl Headers {
         self.0.push((name.into(), value.into()));
     }
 
-    /// Copies the lines that `lines` walks, asked for more than once; names are in lower case already. All values go into one
-    /// buffer, and names that are usual on this protocol cost no allocation.
-    pub fn copied<'a, I>(lines: impl Fn() -> I) -> Self
-    where
-        I: Iterator<Item = (&'a str, &'a [u8])>,
-    {
-        let (count, bytes) =
-            lines().fold((0, 0), |(count, bytes), (_, value)| (count + 1, bytes + value.len()));
-        let mut values = BytesMut::with_capacity(bytes);
-        let mut headers = Self::with_capacity(count);
-        for (name, value) in lines() {
-            values.extend_from_slice(value);
-            headers.0.push((Name::copied(name), Bytes::new()));
-        }
+    /// Copies `lines`, whose names are in lower case already. All values go into one buffer, and names that are usual on this
+    /// protocol cost no allocation.
+    pub fn copied<'a>(lines: impl Iterator<Item = (&'a str, &'a [u8])>) -> Self {
+        // Walking a map of lines costs more than a list of where they are.
+        let mut found = Vec::with_capacity(USUAL_LINES);
+        found.extend(lines);
+        let mut values = BytesMut::with_capacity(found.iter().map(|(_, value)| value.len()).sum());
+        found.iter().for_each(|(_, value)| values.extend_from_slice(value));
         let mut values = values.freeze();
-        for ((_, taken), (_, value)) in headers.0.iter_mut().zip(lines()) {
-            *taken = values.split_to(value.len());
-        }
-        headers
+        let taken = found.iter().map(|(name, value)| (Name::copied(name), values.split_to(value.len())));
+        Self(taken.collect())
     }
 
     /// The lines for which `keep` says yes, sharing their bytes, with room for `more`.
@@ -331,7 +326,7 @@ mod copied {
     #[test]
     fn copies_share_one_buffer_and_keep_order_and_repeats() {
         let lines = [("anthropic-beta", &b"a"[..]), ("x-odd", b""), ("anthropic-beta", b"b,c")];
-        let headers = Headers::copied(|| lines.into_iter());
+        let headers = Headers::copied(lines.into_iter());
         let seen: Vec<_> = headers.iter().map(|(name, value)| (name, value.as_ref())).collect();
         assert_eq!(seen, lines);
         assert_eq!(headers.kept(0, |name| name == "x-odd").len(), 1);

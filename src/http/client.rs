@@ -45,8 +45,9 @@ pub struct Links {
 
 struct Link {
     backend: RefCell<Arc<Backend>>,
-    authority: Authority,
     host: HeaderValue,
+    /// The path of the last request, and the URI that was made of it.
+    recent: RefCell<(String, Uri)>,
     /// Reuses idle connections.
     pooled: awc::Client,
     /// Always dials.
@@ -97,8 +98,7 @@ impl Link {
     fn new(gateway: &Arc<Gateway>, backend: &Arc<Backend>) -> Result<Self, Fault> {
         let unusable = |detail: String| Fault::new(FaultKind::Connect, detail);
         let url = backend.base_url.clone();
-        let authority = url.authority();
-        let host = HeaderValue::from_str(&authority)
+        let host = HeaderValue::from_str(&url.authority())
             .map_err(|_| unusable("the host is no header value".to_owned()))?;
         let dial = Dial::new(gateway.clone(), backend, url).map_err(|error| unusable(error.to_string()))?;
         let client = |keep_alive| {
@@ -116,10 +116,19 @@ impl Link {
                 .no_default_headers()
                 .finish()
         };
-        // The pool's key: the port keeps two backends of one name server apart in awc's eyes as in ours.
-        let authority = authority.parse().map_err(|_| unusable("the host is no URI authority".to_owned()))?;
         let (pooled, fresh) = (client(KEEP_ALIVE), client(Duration::ZERO));
-        Ok(Self { backend: RefCell::new(backend.clone()), authority, host, pooled, fresh })
+        let recent = RefCell::new(("/".to_owned(), uri("/")?));
+        Ok(Self { backend: RefCell::new(backend.clone()), host, recent, pooled, fresh })
+    }
+
+    /// The URI of `path`. Requests mostly ask for the path of the one before.
+    fn uri(&self, path: String) -> Result<Uri, Fault> {
+        let mut recent = self.recent.borrow_mut();
+        if recent.0 != path {
+            let uri = uri(&path)?;
+            *recent = (path, uri);
+        }
+        Ok(recent.1.clone())
     }
 }
 
@@ -139,7 +148,8 @@ impl Transport for Links {
             Method::Get => http::Method::GET,
             Method::Post => http::Method::POST,
         };
-        let mut outgoing = client.request(method, uri(&link.authority, &request.path)?);
+        // What codings are accepted is the dialect's to say: awc need not look whether it was said.
+        let mut outgoing = client.request(method, link.uri(request.path)?).no_decompress();
         let headers = outgoing.headers_mut();
         headers.insert(http::header::HOST, link.host.clone());
         for (name, value) in request.headers.into_lines() {
@@ -167,19 +177,21 @@ impl Transport for Links {
     }
 }
 
-fn uri(authority: &Authority, path: &str) -> Result<Uri, Fault> {
+fn uri(path: &str) -> Result<Uri, Fault> {
     let path = PathAndQuery::from_maybe_shared(Bytes::copy_from_slice(path.as_bytes()))
         .map_err(|_| Fault::new(FaultKind::Inexpressible, "the path cannot be sent"))?;
     let mut parts = http::uri::Parts::default();
     // TLS is the connector's business; awc must use its plain pool.
     parts.scheme = Some(Scheme::HTTP);
-    parts.authority = Some(authority.clone());
+    // The pool's key, hashed byte by byte. Each client has a pool of its own, the connector knows whom to dial, and the `host`
+    // header is ours, so that one letter does.
+    parts.authority = Some(Authority::from_static("u"));
     parts.path_and_query = Some(path);
     Uri::from_parts(parts).map_err(|_| Fault::new(FaultKind::Inexpressible, "the URI cannot be sent"))
 }
 
 fn head<S>(answer: &awc::ClientResponse<S>) -> WireHead {
-    let lines = || answer.headers().iter().map(|(name, value)| (name.as_str(), value.as_bytes()));
+    let lines = answer.headers().iter().map(|(name, value)| (name.as_str(), value.as_bytes()));
     let headers = Headers::copied(lines);
     WireHead { status: answer.status().as_u16(), headers }
 }

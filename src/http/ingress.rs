@@ -13,6 +13,7 @@ use futures_util::StreamExt as _;
 use headgate_providers::{Features, Headers, MessagesRequest, Operation, Outline, forwards, scan};
 
 use super::decode::{self, Coding, Undecodable};
+use super::names;
 use crate::auth::{Caller, Refused};
 use crate::call::Fallback;
 use crate::config::checked::Tenant;
@@ -34,7 +35,7 @@ const UNSURE_FOR: Duration = Duration::from_secs(1);
 /// 401 when a key is asked for and none, or an unknown one, is presented; 503 while the tenants are not all known.
 pub fn tenant(gateway: &Gateway, headers: &HeaderMap) -> Result<Option<Arc<Tenant>>, Failure> {
     let value = |name| headers.get(name).map(header::HeaderValue::as_bytes);
-    match gateway.auth.caller(value("x-api-key"), value("authorization")) {
+    match gateway.auth.caller(value(&names::API_KEY), value(&header::AUTHORIZATION)) {
         Ok(Caller::Tenant(tenant)) => Ok(Some(tenant)),
         Ok(Caller::Anonymous) => Ok(None),
         Err(Refused::Missing) => Err(Failure::new(
@@ -238,8 +239,8 @@ pub fn messages_request(
     body: Bytes,
     outline: Outline,
 ) -> MessagesRequest {
-    let lines = || request.headers().iter().map(|(name, value)| (name.as_str(), value.as_bytes()));
-    let headers = Headers::copied(|| lines().filter(|(name, _)| forwards(name)));
+    let lines = request.headers().iter().map(|(name, value)| (name.as_str(), value.as_bytes()));
+    let headers = Headers::copied(lines.filter(|(name, _)| forwards(name)));
     let query = request.query_string();
     let query = (!query.is_empty()).then(|| query.to_owned());
     MessagesRequest { operation, body, query, headers, outline }
@@ -250,7 +251,7 @@ pub fn messages_request(
 /// # Errors
 /// 400 for a value that is neither `true`, `false` nor `provider`.
 pub fn fallback(headers: &HeaderMap) -> Result<Fallback, Failure> {
-    match headers.get("x-headgate-no-fallback").map(header::HeaderValue::as_bytes) {
+    match headers.get(&names::NO_FALLBACK).map(header::HeaderValue::as_bytes) {
         None | Some(b"false") => Ok(Fallback::Any),
         Some(b"true") => Ok(Fallback::SameModel),
         Some(b"provider") => Ok(Fallback::FirstTier),

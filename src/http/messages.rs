@@ -13,6 +13,7 @@ use tracing::Instrument as _;
 use super::body::{Held, PingingBody, ReplyBody, hold};
 use super::client::{Links, WireBody};
 use super::ingress::{self, Buffered};
+use super::names;
 use super::read_on::Abandonable;
 use super::respond;
 use super::stall::Stalls;
@@ -116,7 +117,7 @@ async fn prepare(
         ));
     }
     let plan = gateway.pool.plan(&outline.model).ok_or_else(|| unknown_model(&outline.model))?;
-    let timeout = request.headers().get("x-stainless-timeout").and_then(|value| value.to_str().ok());
+    let timeout = request.headers().get(&names::STAINLESS_TIMEOUT).and_then(|value| value.to_str().ok());
     let patience = patience(settings.relay.max_wait, timeout);
     let started = record.started;
     let request = ingress::messages_request(operation, request, body, outline);

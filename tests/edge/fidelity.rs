@@ -41,6 +41,20 @@ async fn a_mapped_model_is_spliced_in_place() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_request_asks_for_its_own_path_whatever_the_one_before_asked_for() {
+    let stand = Stand::new("");
+    let mut connection = stand.gateway.connect().await;
+    let body = prompt("claude-sonnet-5", "hi", false);
+    let targets =
+        ["/v1/messages", "/v1/messages", "/v1/messages?a=b", "/v1/messages/count_tokens", "/v1/messages"];
+    for target in targets {
+        connection.send(post(target, "", &body).as_bytes()).await;
+        assert_eq!(connection.answer().await.status, 200);
+        assert_eq!(stand.upstream.simulator.requests().pop().unwrap().target, target);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn headers_of_the_api_travel_and_those_of_the_caller_do_not() {
     let stand = Stand::new("tenants: [{ name: acme, key: 'value:client-secret-key' }]");
     for version in ["2023-06-01", "2026-10-21"] {

@@ -75,7 +75,7 @@ fn read(body: &[u8]) -> Result<Facts, Flaw> {
         match cursor.name(key).as_ref() {
             b"type" => {
                 let span = cursor.value()?;
-                facts.is_error = cursor.slice(span) == "\"error\"";
+                facts.is_error = cursor.raw(span) == b"\"error\"";
             }
             b"usage" => {
                 let mut usage = Usage::default();

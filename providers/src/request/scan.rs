@@ -98,7 +98,8 @@ fn read(body: &[u8], max_depth: usize) -> Result<Facts, ScanError> {
     let mut facts = Facts::default();
     let mut seen = 0;
     cursor.members(|cursor, key| {
-        let place = cursor.decode(key).and_then(|name| ONCE.iter().position(|once| *once == name));
+        let name = cursor.name(key);
+        let place = ONCE.iter().position(|once| *once.as_bytes() == *name);
         if let Some(place) = place {
             if seen & 1 << place != 0 {
                 facts.complain(ONCE[place], REPEATED);
@@ -147,9 +148,9 @@ impl Facts {
             Some("metadata") if cursor.peek() == Some(b'{') => self.read_metadata(cursor),
             Some("stream") => {
                 let span = cursor.value()?;
-                match cursor.slice(span) {
-                    "true" => self.stream = true,
-                    "false" | "null" => {}
+                match cursor.raw(span) {
+                    b"true" => self.stream = true,
+                    b"false" | b"null" => {}
                     _ => self.complain("stream", "Input should be a valid boolean"),
                 }
                 Ok(())
@@ -197,7 +198,7 @@ impl Facts {
     fn read_metadata(&mut self, cursor: &mut Cursor<'_>) -> Result<(), Flaw> {
         let mut seen = false;
         cursor.members(|cursor, key| {
-            if cursor.decode(key).is_none_or(|name| name != "user_id") {
+            if *cursor.name(key) != *b"user_id" {
                 return cursor.value().map(|_| ());
             }
             if std::mem::replace(&mut seen, true) {

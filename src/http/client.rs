@@ -20,6 +20,7 @@ use bytes::{Bytes, BytesMut};
 use futures_util::Stream as _;
 use headgate_providers::{Fault, FaultKind, Headers, Method, WireHead, WireRequest};
 
+use super::aside::Aside;
 use super::connector::Dial;
 use super::names;
 use super::wire_io::{Broken, WireIo};
@@ -41,6 +42,8 @@ const JOINED: usize = 32 * 1024;
 pub struct Links {
     gateway: Arc<Gateway>,
     links: Rc<RefCell<Vec<Rc<Link>>>>,
+    /// For the tasks awc makes.
+    aside: Rc<Aside>,
 }
 
 struct Link {
@@ -58,7 +61,7 @@ impl Links {
     /// No connections yet.
     #[must_use]
     pub fn new(gateway: Arc<Gateway>) -> Self {
-        Self { gateway, links: Rc::default() }
+        Self { gateway, links: Rc::default(), aside: Rc::default() }
     }
 
     /// The link to `backend`, made on first use. A reload that leaves the address as it was keeps its connections.
@@ -164,7 +167,7 @@ impl Transport for Links {
         } else {
             outgoing.send_body(Slices { left: request.body.into(), size: size as u64 })
         };
-        let answer = sending.await.map_err(|error| send_fault(&error, size))?;
+        let answer = self.aside.run(sending).await.map_err(|error| send_fault(&error, size))?;
         let head = head(&answer);
         if head.status < 200 {
             return Err(Fault::new(FaultKind::Malformed, "an interim answer that nobody asked for"));

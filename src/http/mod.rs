@@ -4,6 +4,7 @@
 //! streams drain.
 
 pub mod admin;
+mod aside;
 mod body;
 mod chunks;
 mod client;

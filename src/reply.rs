@@ -323,6 +323,7 @@ impl<B: Body> Reply<B> {
             FaultKind::Request
             | FaultKind::NotFound
             | FaultKind::Inexpressible
+            | FaultKind::Oversized
             | FaultKind::SignatureRefused
             | FaultKind::KeyRefused
             | FaultKind::KeyForbidden

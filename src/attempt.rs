@@ -116,8 +116,14 @@ impl<T: Transport> Attempt<'_, T> {
                 let opened = std::pin::pin!(self.open(lease, &held));
                 within(timer.as_mut(), late, opened).await?
             };
-            if (200..300).contains(&head.status) {
-                return Ok((head, body));
+            match head.status {
+                // No content, or only a part of it: whatever follows such a head is no answer to pass on.
+                204..=206 => {
+                    let detail = format!("the answer's status is {}, which has no whole content", head.status);
+                    return Err(Fault::new(FaultKind::Malformed, detail));
+                }
+                200..300 => return Ok((head, body)),
+                _ => {}
             }
             let answer = self.error_body(lease, &mut body, until).await;
             let fault = provider(lease)?.fault(&head, &answer, self.clock.wall());

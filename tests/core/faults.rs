@@ -3,7 +3,7 @@
 use headgate::pool::table::Scope;
 use headgate_providers::{FaultKind, Operation};
 
-use crate::support::{Answer, Ask, World, backend, backends, envelope};
+use crate::support::{Answer, Ask, World, backend, backends, envelope, recorded, split, sse, whole};
 
 /// The head of an error answer whose body follows.
 fn error_head(status: u16) -> Answer {
@@ -119,4 +119,79 @@ async fn counting_that_a_backend_does_not_have_takes_no_model_from_messages() {
     world.wire.always("k1", Answer::fails(FaultKind::Connect));
     world.wire.always("k2", Answer::no_such_model());
     assert_eq!(world.ask(&counting).await.status, 404, "nobody counts: what the last one said");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_success_without_whole_content_is_no_answer() {
+    for status in [204, 205, 206] {
+        for ask in [Ask::whole(), Ask::stream()] {
+            let world = World::new(&backends(&[("a", &["k1"]), ("b", &["k2"])]));
+            let body = if ask.stream { recorded("hello") } else { whole("hello") };
+            let kind = if ask.stream { "text/event-stream" } else { "application/json" };
+            world.wire.script("k1", [Answer::default().head(status, kind).chunk(body)]);
+            let told = world.ask(&ask).await;
+            assert_eq!((told.status, told.headers.get("x-headgate-backend")), (200, Some("b")), "{status}");
+            world.assert_idle();
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_that_begins_wrongly_fails_over_before_anything_is_shown() {
+    let (opening, words, closing) = split("lost words");
+    let stop = sse("message_stop", r#"{"type":"message_stop"}"#);
+    let broken = sse("content_block_delta", "{\"type\":\"content_block_delta\",");
+    for (what, body) in [
+        ("only the end", stop.clone()),
+        ("an end behind the opening", opening.clone() + &stop),
+        ("no message_start", words.concat() + &closing),
+        ("a first delta that is no JSON", opening.clone() + &broken + &words[0] + &closing),
+        ("a first delta that is a word", opening.clone() + &sse("content_block_delta", "hello") + &closing),
+        ("binary rubbish for a delta", opening.clone() + &sse("content_block_delta", "\u{0}\u{1}\u{fffd}") + &closing),
+    ] {
+        let world = World::new(&backends(&[("a", &["k1"]), ("b", &["k2"])]));
+        world.wire.script("k1", [Answer::raw(body)]);
+        let told = world.ask(&Ask::stream()).await;
+        assert_eq!(told.text(), recorded("hello there"), "{what}");
+        assert_eq!(told.headers.get("x-headgate-backend"), Some("b"), "{what}");
+        world.assert_idle();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_error_event_that_says_nothing_is_put_in_our_own_words() {
+    let (opening, words, closing) = split("one two");
+    for event in [
+        "event: error\n\n".to_owned(),
+        sse("error", "not json"),
+        sse("error", "{}"),
+        sse("error", r#"{"type":"error","error":"text"}"#),
+    ] {
+        let world = World::new(&backend("a", &["k1"]));
+        let answer = Answer::raw(opening.clone() + &words[0]).chunk(event.clone() + &closing);
+        world.wire.script("k1", [answer]);
+        let told = world.ask(&Ask::stream()).await;
+        assert_eq!((told.events("error"), told.events("message_stop")), (1, 0), "{event}");
+        assert!(told.text().contains(r#""type":"api_error""#), "{}", told.text());
+        world.assert_idle();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_odd_in_the_middle_of_a_stream_passes_as_it_came() {
+    let (opening, words, closing) = split("one two");
+    for odd in [
+        sse("content_block_delta", "{broken"),
+        sse("event_of_tomorrow", "zzz"),
+        sse("message_start", r#"{"type":"message_start","message":{"usage":{"input_tokens":1}}}"#),
+        "\u{0}\u{7f}rubbish\n\n".to_owned(),
+        ": a comment\n\n".to_owned(),
+    ] {
+        let world = World::new(&backend("a", &["k1"]));
+        let middle = odd.clone() + &words[1] + &closing;
+        world.wire.script("k1", [Answer::raw(opening.clone() + &words[0]).chunk(middle.clone())]);
+        let told = world.ask(&Ask::stream()).await;
+        assert_eq!(told.text(), opening.clone() + &words[0] + &middle, "{odd}");
+        world.assert_idle();
+    }
 }

@@ -119,7 +119,8 @@ impl<T: Transport> Attempt<'_, T> {
             match head.status {
                 // No content, or only a part of it: whatever follows such a head is no answer to pass on.
                 204..=206 => {
-                    let detail = format!("the answer's status is {}, which has no whole content", head.status);
+                    let detail =
+                        format!("the answer's status is {}, which has no whole content", head.status);
                     return Err(Fault::new(FaultKind::Malformed, detail));
                 }
                 200..300 => return Ok((head, body)),

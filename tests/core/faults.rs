@@ -147,7 +147,10 @@ async fn a_stream_that_begins_wrongly_fails_over_before_anything_is_shown() {
         ("no message_start", words.concat() + &closing),
         ("a first delta that is no JSON", opening.clone() + &broken + &words[0] + &closing),
         ("a first delta that is a word", opening.clone() + &sse("content_block_delta", "hello") + &closing),
-        ("binary rubbish for a delta", opening.clone() + &sse("content_block_delta", "\u{0}\u{1}\u{fffd}") + &closing),
+        (
+            "binary rubbish for a delta",
+            opening.clone() + &sse("content_block_delta", "\u{0}\u{1}\u{fffd}") + &closing,
+        ),
     ] {
         let world = World::new(&backends(&[("a", &["k1"]), ("b", &["k2"])]));
         world.wire.script("k1", [Answer::raw(body)]);

@@ -1,9 +1,12 @@
 //! Faults at the sockets that no sound library would make: heads without lengths, callers of an older HTTP.
 
+use std::time::{Duration, Instant};
+
+use headgate::simulator::SimulatorConfig;
+
 use super::caller::{message, post, prompt};
 use super::scripted::{Ending, Scripted};
 use super::stand::{Running, Stand};
-use headgate::simulator::SimulatorConfig;
 
 const ENVELOPE: &str = r#"{"type":"error","error":{"type":"rate_limit_error","message":"slow down"}}"#;
 
@@ -44,4 +47,37 @@ async fn a_caller_that_knows_no_chunks_gets_its_stream_without_them() {
         assert!(told.status == 200 && told.complete, "{told:?}");
     }
     stand.gateway.idle().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_upload_that_trickles_for_ever_ends_with_the_longest_life_of_a_call() {
+    let stand = Stand::new("deadlines: { total_ms: 500 }");
+    let request = message("tell me", false);
+    let (head, body) = request.split_once("\r\n\r\n").unwrap();
+    let mut caller = stand.gateway.connect().await;
+    caller.send(format!("{head}\r\n\r\n").as_bytes()).await;
+    let begun = Instant::now();
+    for byte in body.as_bytes().chunks(1) {
+        caller.send(byte).await;
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        if begun.elapsed() > Duration::from_millis(900) {
+            break;
+        }
+    }
+    caller.answer().await.assert_error(400, "invalid_request_error");
+    stand.gateway.idle().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_model_is_not_said_to_be_missing_while_upstreams_list_cannot_be_had() {
+    let broken = "HTTP/1.1 500 Internal Server Error\r\ncontent-length: 0\r\n\r\n";
+    let first = Scripted::start(broken, Ending::Keep).await;
+    let routes = "routes: [ { model: own, targets: [ { backend: first } ] }, { model: '*', targets: [ { backend: first } ] } ]";
+    let gateway = Running::start(&format!("backends:\n{}{routes}", first.backend("first")));
+    let get = |path: &str| format!("GET {path} HTTP/1.1\r\nhost: gateway\r\n\r\n");
+    gateway.ask(&get("/v1/models/other")).await.assert_error(500, "api_error");
+    for path in ["/v1/models/own", "/v1/models"] {
+        let told = gateway.ask(&get(path)).await;
+        assert_eq!(told.status, 200, "{told:?}");
+    }
 }

@@ -117,7 +117,9 @@ impl Stream {
         });
         match read {
             Ok(()) => Ok(()),
-            Err(flaw) => malformed(format!("the first content is no JSON: {} at byte {}", flaw.what, flaw.at)),
+            Err(flaw) => {
+                malformed(format!("the first content is no JSON: {} at byte {}", flaw.what, flaw.at))
+            }
         }
     }
 

@@ -21,7 +21,7 @@ use crate::config::checked::Priority;
 use crate::failure::{Failure, FailureKind};
 use crate::gateway::Gateway;
 use crate::pool::waiting::{Line, Place};
-use crate::pool::{Lease, Plan};
+use crate::pool::{Lease, Plan, Shortage};
 use crate::reply::Reply;
 use crate::settle::Record;
 use crate::telemetry;
@@ -191,8 +191,12 @@ impl<T: Transport> Relay<T> {
                 }
                 continue;
             };
-            let free_at = shortage.and_then(|shortage| shortage.free_at);
-            free_at.into_iter().filter(|_| is_first).for_each(|free_at| place.stays_until(free_at));
+            // While a probe is under way nobody waits in vain.
+            if let Some(Shortage { free_at: Some(free_at), probing: false, .. }) = shortage
+                && is_first
+            {
+                place.stays_until(free_at);
+            }
             let until = if is_first { until } else { trail.own_time(now) };
             goes_ahead = tokio::select! {
                 () = place.woken() => false,

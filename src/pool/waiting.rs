@@ -76,9 +76,12 @@ impl Waiting {
         self.calls.load(Relaxed)
     }
 
-    /// Something changed that may let a waiting call go: the first of each line looks.
+    /// Something changed that may let a waiting call go: the first of each line looks, in the order in which they began.
     pub fn ring(&self) {
-        self.lines().values().for_each(wake_first);
+        let lines = self.lines();
+        let mut firsts: Vec<_> = lines.values().filter_map(BTreeMap::first_key_value).collect();
+        firsts.sort_unstable_by_key(|(turn, _)| **turn);
+        firsts.into_iter().for_each(|(_, first)| first.bell.notify_one());
     }
 
     /// Whether anyone stands there; its first is then woken, in case it sleeps while there is room.
@@ -141,8 +144,11 @@ impl Place {
     pub fn stays_until(&self, free_at: Moment) {
         let lines = self.waiting.lines();
         let line = self.line.as_ref().and_then(|line| lines.get(line));
-        let hasty = line.into_iter().flat_map(BTreeMap::values).filter(|it| it.patience_until < free_at);
-        hasty.for_each(|waiter| waiter.bell.notify_one());
+        for (turn, waiter) in line.into_iter().flatten() {
+            if *turn != self.turn && waiter.patience_until < free_at {
+                waiter.bell.notify_one();
+            }
+        }
     }
 
     /// Until it is woken; a word that came before is not lost.
@@ -254,5 +260,11 @@ mod tests {
         }
         first.stays_until(Moment::from_micros(30));
         assert_eq!((is_woken(&first), is_woken(&hasty), is_woken(&patient)), (false, true, false));
+        first.stays_until(Moment::from_micros(60));
+        assert_eq!(
+            (is_woken(&first), is_woken(&hasty), is_woken(&patient)),
+            (false, true, true),
+            "not itself"
+        );
     }
 }

@@ -126,3 +126,15 @@ async fn each_of_many_waiters_spills_to_the_next_tier_at_its_own_time() {
     }
     world.assert_idle();
 }
+
+#[tokio::test(start_paused = true)]
+async fn who_waits_for_a_probe_sleeps_though_the_other_key_frees_up_too_late() {
+    let world = World::new(&backend("a", &["k1", "k2"]));
+    world.wire.script("k1", [Answer::limited_for(2), Answer::hangs()]);
+    world.wire.always("k2", Answer::limited_for(600));
+    assert_eq!(world.ask(&Ask::whole().now()).await.status, 429);
+    let (told, polls) = counted(&world, 4, &Ask::whole().timeout("20")).await;
+    let waited = told.iter().filter(|told| told.status == 429 && told.ended.as_micros() / 1_000_000 == 18);
+    assert_eq!((waited.count(), polls < 40), (3, true), "{polls} polls");
+    world.assert_idle();
+}

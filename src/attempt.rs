@@ -15,6 +15,7 @@ use headgate_providers::{
     Bounds, Decoder, Encode, Fault, FaultKind, Frame, Limits, Mark, MessagesRequest, Obstacle, Operation,
     Secret, WireHead, WireRequest,
 };
+use serde::de::IgnoredAny;
 use tokio::time::Sleep;
 
 use crate::call::Call;
@@ -115,10 +116,17 @@ impl<T: Transport> Attempt<'_, T> {
                 let opened = std::pin::pin!(self.open(lease, &held));
                 within(timer.as_mut(), late, opened).await?
             };
-            if (200..300).contains(&head.status) {
-                return Ok((head, body));
+            match head.status {
+                // No content, or only a part of it: whatever follows such a head is no answer to pass on.
+                204..=206 => {
+                    let detail =
+                        format!("the answer's status is {}, which has no whole content", head.status);
+                    return Err(Fault::new(FaultKind::Malformed, detail));
+                }
+                200..300 => return Ok((head, body)),
+                _ => {}
             }
-            let answer = self.error_body(timer.as_mut(), &mut body).await;
+            let answer = self.error_body(lease, &mut body, until).await;
             let fault = provider(lease)?.fault(&head, &answer, self.clock.wall());
             if refused || fault.kind != FaultKind::KeyRefused || !holder.refuse(&held) {
                 return Err(fault);
@@ -152,7 +160,7 @@ impl<T: Transport> Attempt<'_, T> {
         // Only now is the exact length known: a dialect adds to the body.
         let limit = lease.plan().limits.get(candidate.limits).and_then(Limits::max_body_bytes);
         match limit.filter(|limit| wire.body_len() > *limit) {
-            Some(limit) => Err(Fault::new(FaultKind::Inexpressible, Obstacle::Size(limit).message())),
+            Some(limit) => Err(Fault::new(FaultKind::Oversized, Obstacle::Size(limit).message())),
             None => Ok(wire),
         }
     }
@@ -210,16 +218,22 @@ impl<T: Transport> Attempt<'_, T> {
         }
     }
 
-    /// The body of an error answer: bounded, and as much of it as comes in time.
-    async fn error_body(&self, mut timer: Pin<&mut Sleep>, body: &mut T::Body) -> Bytes {
+    /// The body of an error answer: bounded in bytes and in time, for another key waits to be asked. What is cut short says
+    /// nothing for sure unless it is JSON to its end; without it the head is judged alone.
+    async fn error_body(&self, lease: &Lease, body: &mut T::Body, until: Moment) -> Bytes {
+        let span = lease.candidate().upstream.settings.deadlines.error_body;
+        let mut timer = std::pin::pin!(self.clock.sleep_until((self.clock.now() + span).min(until)));
         let mut read = BytesMut::new();
-        while read.len() < ERROR_BODY_BYTES {
-            let chunk = next_within(timer.as_mut(), FaultKind::Truncated, body).await;
-            let Ok(Some(bytes)) = chunk else { break };
-            read.extend_from_slice(&bytes);
-        }
-        read.truncate(ERROR_BODY_BYTES);
-        read.freeze()
+        let whole = loop {
+            match next_within(timer.as_mut(), FaultKind::Truncated, body).await {
+                Ok(Some(bytes)) if read.len() + bytes.len() <= ERROR_BODY_BYTES => {
+                    read.extend_from_slice(&bytes);
+                }
+                Ok(Some(_)) | Err(_) => break serde_json::from_slice::<IgnoredAny>(&read).is_ok(),
+                Ok(None) => break true,
+            }
+        };
+        if whole { read.freeze() } else { Bytes::new() }
     }
 }
 

@@ -142,6 +142,7 @@ impl Failure {
             )
             .after(free_after),
             FaultKind::Inexpressible => Self::new(FailureKind::Inexpressible, fault.detail),
+            FaultKind::Oversized => Self::new(FailureKind::TooLarge, fault.detail),
             FaultKind::FirstEventTimeout
             | FaultKind::WholeTimeout
             | FaultKind::IdleTimeout

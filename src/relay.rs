@@ -20,8 +20,8 @@ use crate::clock::Moment;
 use crate::config::checked::Priority;
 use crate::failure::{Failure, FailureKind};
 use crate::gateway::Gateway;
-use crate::pool::waiting::Place;
-use crate::pool::{Lease, Plan};
+use crate::pool::waiting::{Line, Place};
+use crate::pool::{Lease, Plan, Shortage};
 use crate::reply::Reply;
 use crate::settle::Record;
 use crate::telemetry;
@@ -152,30 +152,56 @@ impl<T: Transport> Relay<T> {
     async fn lease_or_wait(&self, trail: &mut Trail, place: &mut Option<Place>) -> Result<Lease, Failure> {
         let pool = &self.gateway.pool;
         let clock = self.gateway.clock;
+        // Who came first goes first; but nobody's own time passes for it.
+        let mut goes_ahead = false;
         loop {
             let now = clock.now();
             // Of the newest settings: after a reload a key that is gone is not used, and a new one serves.
             if let Some(plan) = pool.newer_plan(&trail.plan, &self.call.request.outline.model) {
                 trail.replan(plan, &self.call);
             }
-            if let Ok(lease) = pool.lease(&trail.plan, &trail.avoid, now, trail.spill_until(now)) {
-                return Ok(lease);
-            }
-            // Armed before the second look: what changes in between still wakes this call.
-            let mut bell = std::pin::pin!(pool.bell());
-            bell.as_mut().enable();
-            let shortage = match pool.lease(&trail.plan, &trail.avoid, now, trail.spill_until(now)) {
-                Ok(lease) => return Ok(lease),
-                Err(shortage) => shortage,
+            let is_first = match place {
+                Some(place) => place.stand(&Line::of(&trail.plan, &trail.avoid), trail.patience_until),
+                None => !pool.is_waited_for(&trail.plan, &trail.avoid),
             };
-            let Verdict::Wait(until) = trail.short(&shortage, now)? else { continue };
-            if place.is_none() {
-                *place = Some(pool.join(self.call.request.body.len()).ok_or_else(|| self.queue_full())?);
+            let spill_until = trail.spill_until(now);
+            let looked = if is_first || goes_ahead || now >= trail.patience_until {
+                pool.lease(&trail.plan, &trail.avoid, now, spill_until).map(Some)
+            } else {
+                pool.look(&trail.plan, &trail.avoid, now, spill_until).map(|()| None)
+            };
+            let shortage = match looked {
+                Ok(Some(lease)) => return Ok(lease),
+                Ok(None) => None,
+                Err(shortage) => Some(shortage),
+            };
+            let until = match &shortage {
+                Some(shortage) => match trail.short(shortage, now)? {
+                    Verdict::Wait(until) => until,
+                    Verdict::Next => continue,
+                },
+                None => trail.patience_until,
+            };
+            let Some(place) = place else {
+                // In line before the last look: what changes in between still wakes this call.
+                *place = pool.join(self.call.started, self.call.request.body.len());
+                goes_ahead = place.is_none() && shortage.is_none();
+                if place.is_none() && !goes_ahead {
+                    return Err(self.queue_full());
+                }
+                continue;
+            };
+            // While a probe is under way nobody waits in vain.
+            if let Some(Shortage { free_at: Some(free_at), probing: false, .. }) = shortage
+                && is_first
+            {
+                place.stays_until(free_at);
             }
-            tokio::select! {
-                () = bell => {}
-                () = clock.sleep_until(until) => {}
-            }
+            let until = if is_first { until } else { trail.own_time(now) };
+            goes_ahead = tokio::select! {
+                () = place.woken() => false,
+                () = clock.sleep_until(until) => true,
+            };
         }
     }
 

@@ -273,9 +273,12 @@ impl<B: Body> Reply<B> {
         }
     }
 
-    /// Upstream itself reported an error after content: its event passes unless it speaks of a pool key.
+    /// Upstream itself reported an error after content: its event passes unless it speaks of a pool key, or says nothing that a
+    /// client could read as an error.
     fn report(&mut self, fault: &Fault, event: Bytes) {
+        let is_told = fault.answer.as_ref().is_some_and(|answer| answer.is_envelope);
         let event = match fault.blame() {
+            _ if !is_told => self.error_event(fault),
             Blame::Key | Blame::Group | Blame::GroupClass => self.error_event(fault),
             Blame::Caller
             | Blame::Model
@@ -323,6 +326,7 @@ impl<B: Body> Reply<B> {
             FaultKind::Request
             | FaultKind::NotFound
             | FaultKind::Inexpressible
+            | FaultKind::Oversized
             | FaultKind::SignatureRefused
             | FaultKind::KeyRefused
             | FaultKind::KeyForbidden

@@ -16,6 +16,8 @@ pub enum FaultKind {
     NotFound,
     /// The dialect cannot express the request; nothing was sent.
     Inexpressible,
+    /// The dialect's edits made the body larger than this backend takes; nothing was sent.
+    Oversized,
     /// A thinking signature was refused after a move.
     SignatureRefused,
     /// 401: the key is not valid.
@@ -87,10 +89,11 @@ pub enum Blame {
 
 impl FaultKind {
     /// Every one.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 26] = [
         Self::Request,
         Self::NotFound,
         Self::Inexpressible,
+        Self::Oversized,
         Self::SignatureRefused,
         Self::KeyRefused,
         Self::KeyForbidden,
@@ -142,6 +145,7 @@ impl FaultKind {
             | Self::UploadRefused
             | Self::SignatureRefused
             | Self::Inexpressible
+            | Self::Oversized
             | Self::CallDeadline => Blame::Nobody,
         }
     }
@@ -153,6 +157,7 @@ impl FaultKind {
             Self::Request => "request",
             Self::NotFound => "not_found",
             Self::Inexpressible => "inexpressible",
+            Self::Oversized => "oversized",
             Self::SignatureRefused => "signature_refused",
             Self::KeyRefused => "key_refused",
             Self::KeyForbidden => "key_forbidden",

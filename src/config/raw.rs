@@ -143,6 +143,7 @@ pub struct Deadlines {
     pub connect_ms: Option<u64>,
     pub first_event_ms: Option<u64>,
     pub whole_ms: Option<u64>,
+    pub error_body_ms: Option<u64>,
     pub idle_ms: Option<u64>,
     pub write_stall_ms: Option<u64>,
     pub total_ms: Option<u64>,

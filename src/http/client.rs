@@ -173,7 +173,8 @@ impl Transport for Links {
             return Err(Fault::new(FaultKind::Malformed, "an interim answer that nobody asked for"));
         }
         let framed = head.headers.has("content-length") || head.headers.has("transfer-encoding");
-        if !framed && !matches!(head.status, 204 | 304) {
+        // An error is judged by its head where its body cannot be read.
+        if !framed && (200..300).contains(&head.status) && head.status != 204 {
             return Err(Fault::new(FaultKind::Malformed, "the answer has neither length nor chunks"));
         }
         Ok((head, WireBody { answer: Box::new(answer), after: None, ended: false }))

@@ -95,7 +95,7 @@ impl Drop for Buffered {
 /// Reads the body within its bounds; a compressed one is decoded, and then the bounds are those of the decoded bytes.
 ///
 /// # Errors
-/// 413 beyond the bound, 503 beyond the total of all calls, 400 for a broken or silent upload or an unknown coding.
+/// 413 beyond the bound, 503 beyond the total of all calls, 400 for a broken, silent or endless upload or an unknown coding.
 pub async fn body(
     gateway: &Gateway,
     request: &HttpRequest,
@@ -104,6 +104,7 @@ pub async fn body(
     let settings = gateway.settings();
     let (limit, total, silence) =
         (settings.server.max_body_bytes, settings.server.max_buffered_bytes, settings.deadlines.write_stall);
+    let until = gateway.clock.now() + settings.deadlines.total;
     drop(settings);
     let coding = decode::coding(request.headers()).map_err(|coding| unknown_coding(&coding))?;
     let announced = request
@@ -117,7 +118,7 @@ pub async fn body(
     let mut held = Buffered::new(&gateway.buffered);
     let mut first: Option<Bytes> = None;
     let mut joined = BytesMut::new();
-    while let Some(chunk) = next_chunk(payload, silence).await? {
+    while let Some(chunk) = next_chunk(payload, || silence.min(until.since(gateway.clock.now()))).await? {
         if !held.take(chunk.len(), total) {
             return Err(too_busy());
         }
@@ -172,14 +173,17 @@ fn too_busy() -> Failure {
         .after(Some(Duration::from_secs(1)))
 }
 
-async fn next_chunk(payload: &mut Payload, silence: Duration) -> Result<Option<Bytes>, Failure> {
+async fn next_chunk(
+    payload: &mut Payload,
+    patience: impl FnOnce() -> Duration,
+) -> Result<Option<Bytes>, Failure> {
     let broken = |what: &str| {
         Failure::new(FailureKind::BadRequest, format!("The request body could not be read: {what}."))
     };
     // Mostly the bytes are there already: then no timer is made.
     let next = match futures_util::poll!(payload.next()) {
         Poll::Ready(next) => Ok(next),
-        Poll::Pending => tokio::time::timeout(silence, payload.next()).await,
+        Poll::Pending => tokio::time::timeout(patience(), payload.next()).await,
     };
     match next {
         Ok(None) => Ok(None),

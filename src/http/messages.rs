@@ -3,7 +3,7 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
-use actix_web::body::BoxBody;
+use actix_web::body::{BodySize, BoxBody, MessageBody as _};
 use actix_web::http::{ConnectionType, Version};
 use actix_web::web::{Data, Payload};
 use actix_web::{HttpRequest, HttpResponse};
@@ -79,14 +79,19 @@ async fn serve(
         Ok(relay) => relay,
         Err(failure) => return respond::failure(gateway, record, &failure, None),
     };
-    let multiplexed = request.version() == Version::HTTP_2;
+    let version = request.version();
     drop(request);
     let mut response = run(gateway, relay, record, held, span).await;
+    if matches!(version, Version::HTTP_09 | Version::HTTP_10) && response.body().size() == BodySize::Stream {
+        // It knows no chunks: the end of the connection is the end of its answer (RFC 9112, 6.1 and 6.3).
+        response.head_mut().no_chunking(true);
+        response.head_mut().set_connection_type(ConnectionType::Close);
+    }
     if gateway.drain.has_begun() {
         // The caller's next request goes to a process that stays.
         response.head_mut().set_connection_type(ConnectionType::Close);
     }
-    if multiplexed { response.map_body(|_, body| edge.stalls.watch(body)) } else { response }
+    if version == Version::HTTP_2 { response.map_body(|_, body| edge.stalls.watch(body)) } else { response }
 }
 
 /// A request whose caller is known and whose body is read.

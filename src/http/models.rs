@@ -49,8 +49,12 @@ struct Page<'a> {
 pub async fn list(edge: Data<Edge>, request: HttpRequest, paging: Query<Paging>) -> HttpResponse {
     let mut record = open(&edge);
     let answered = async {
-        let models = visible(&edge, &request, &mut record).await?;
-        page(&models, &paging)
+        let seen = visible(&edge, &request, &mut record).await?;
+        match seen.failed {
+            // Upstream's list cannot be had: what the routes name themselves is still true, but not the word of one that leaves.
+            Some(failure) if seen.models.is_empty() || edge.gateway.drain.is_over() => Err(failure),
+            Some(_) | None => page(&seen.models, &paging),
+        }
     };
     let answered = answered.await;
     respond(&edge, record, answered)
@@ -60,9 +64,12 @@ pub async fn list(edge: Data<Edge>, request: HttpRequest, paging: Query<Paging>)
 pub async fn get(edge: Data<Edge>, request: HttpRequest, id: Path<String>) -> HttpResponse {
     let mut record = open(&edge);
     let answered = async {
-        let models = visible(&edge, &request, &mut record).await?;
-        let found = models.iter().find(|model| model.id == *id).ok_or_else(|| unknown_model(&id))?;
-        Ok(found.object.get().to_owned())
+        let seen = visible(&edge, &request, &mut record).await?;
+        match seen.models.iter().find(|model| model.id == *id) {
+            Some(found) => Ok(found.object.get().to_owned()),
+            // It may well be on the list that could not be had.
+            None => Err(seen.failed.filter(is_passing).unwrap_or_else(|| unknown_model(&id))),
+        }
     };
     let answered = answered.await;
     respond(&edge, record, answered)
@@ -87,8 +94,20 @@ fn respond(edge: &Edge, mut record: Record, answered: Result<String, Failure>) -
     }
 }
 
-/// Every model the caller may use, in the order of the routes, each once.
-async fn visible(edge: &Edge, request: &HttpRequest, record: &mut Record) -> Result<Vec<Model>, Failure> {
+/// Whether a failure is one of the moment.
+fn is_passing(failure: &Failure) -> bool {
+    matches!(failure.status(), 408 | 429 | 500..)
+}
+
+/// What a caller sees of the models.
+struct Seen {
+    /// Every model it may use, in the order of the routes, each once.
+    models: Vec<Model>,
+    /// Why an upstream's list is not among them.
+    failed: Option<Failure>,
+}
+
+async fn visible(edge: &Edge, request: &HttpRequest, record: &mut Record) -> Result<Seen, Failure> {
     let tenant = ingress::tenant(&edge.gateway, request.headers())?;
     record.tenant = tenant.as_ref().map(|tenant| tenant.name.clone());
     let settings = edge.gateway.settings().clone();
@@ -112,11 +131,7 @@ async fn visible(edge: &Edge, request: &HttpRequest, record: &mut Record) -> Res
             }
         }
     }
-    match failed {
-        // Upstream's list cannot be had: what the routes name themselves is still true.
-        Some(failure) if models.is_empty() => Err(failure),
-        Some(_) | None => Ok(models),
-    }
+    Ok(Seen { models, failed })
 }
 
 fn patterns(settings: &Settings) -> Vec<ModelPattern> {

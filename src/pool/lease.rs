@@ -94,8 +94,8 @@ impl Lease {
         }
     }
 
-    /// Gives the breakers their sample and parks what `fault` blames. Returns until when, or `None` where nothing new is
-    /// parked.
+    /// Gives the breakers their sample and parks what `fault` blames. Returns until when what it blames is parked, by this
+    /// failure or by one of the same window before it; `None` where it is not.
     pub fn blame(&mut self, fault: &Fault, now: Moment) -> Option<Moment> {
         self.sample(fault, now);
         let (index, verdict) = self.sentence(fault)?;
@@ -105,9 +105,15 @@ impl Lease {
         }
         let candidate = self.candidate();
         let park = parks(candidate).nth(index)?;
-        let until = park.sentence(now, self.windows[index], verdict, self.shared.chance.fraction())?;
-        self.shared.tell_parked(told::place(candidate, index), verdict.reason.name(), now, until);
-        Some(until)
+        let until = park.sentence(now, self.windows[index], verdict, self.shared.chance.fraction());
+        if let Some(until) = until {
+            self.shared.tell_parked(told::place(candidate, index), verdict.reason.name(), now, until);
+            return Some(until);
+        }
+        match park.gate(now) {
+            Gate::Until(until) => Some(until),
+            Gate::Open | Gate::Probe | Gate::Probing => None,
+        }
     }
 
     /// The same blame, kept for later.

@@ -1,7 +1,7 @@
 //! The pool: which key serves a call.
 //!
 //! [`Pool::lease`] chooses and takes in one step, so that concurrent calls never all pick the same key from the same reading.
-//! [`Pool::bell`] wakes those who wait when something changes. Settings come as snapshots ([`table::Table`]), state is kept by id
+//! Those who wait stand in line ([`waiting`]) and are woken when something changes. Settings come as snapshots ([`table::Table`]), state is kept by id
 //! ([`health::States`]), decisions are pure ([`choose`], [`park`]).
 
 pub mod breaker;
@@ -30,7 +30,7 @@ pub use lease::{Deferred, Lease};
 pub use table::{Candidate, Plan, Table, Upstream};
 
 use health::States;
-use waiting::Waiting;
+use waiting::{Line, Waiting};
 
 /// What leases and waiters share.
 pub struct Shared {
@@ -48,7 +48,7 @@ pub struct Shared {
 impl Shared {
     /// Something changed that may let a waiting call go.
     pub fn changed(&self) {
-        self.waiting.bell.notify_waiters();
+        self.waiting.ring();
     }
 
     fn breaker(&self) -> Guard<Arc<checked::Breaker>> {
@@ -137,6 +137,14 @@ impl Pool {
         Ok(Lease::take(&self.shared, plan.clone(), place, *uses, now))
     }
 
+    /// The same look without taking.
+    ///
+    /// # Errors
+    /// The [`Shortage`] when none may be used now.
+    pub fn look(&self, plan: &Plan, avoid: &Avoid, now: Moment, spill_until: Moment) -> Result<(), Shortage> {
+        choose::choose(plan, avoid, now, spill_until).map(drop)
+    }
+
     /// Keys that are about to be made under these names begin switched off.
     pub fn switch_off_by_name(&self, names: &[String]) {
         names.iter().for_each(|name| self.states.begin_off(name));
@@ -159,17 +167,18 @@ impl Pool {
         self.shared.changed();
     }
 
-    /// A place in the queue for a body of `bytes`; `None` when it is full.
+    /// A place in the queue for a call that began at `began` with a body of `bytes`; `None` when it is full.
     #[must_use]
-    pub fn join(&self, bytes: usize) -> Option<waiting::Place> {
+    pub fn join(&self, began: Moment, bytes: usize) -> Option<waiting::Place> {
         let bounds = &self.table.load().settings.queue;
-        waiting::Place::join(&self.shared.waiting, bytes, bounds.max_waiting, bounds.max_waiting_bytes)
+        let (calls, most) = (bounds.max_waiting, bounds.max_waiting_bytes);
+        waiting::Place::join(&self.shared.waiting, (began, bytes), calls, most)
     }
 
-    /// Waits until `until` or until something changed. Arm it before looking a last time, then await it: a change in
-    /// between is not lost.
-    pub fn bell(&self) -> tokio::sync::futures::Notified<'_> {
-        self.shared.waiting.bell.notified()
+    /// Whether anyone waits for what a call could use that is left this much of its plan: they came first.
+    #[must_use]
+    pub fn is_waited_for(&self, plan: &Arc<Plan>, avoid: &Avoid) -> bool {
+        self.waiting() > 0 && self.shared.waiting.ring_line(&Line::of(plan, avoid))
     }
 
     /// What operators watch.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use headgate_providers::thinking::without_thinking;
-use headgate_providers::{Blame, Fault, FaultKind, MessagesRequest};
+use headgate_providers::{Blame, Fault, FaultKind, MessagesRequest, Operation};
 
 use crate::call::{Call, Fallback};
 use crate::clock::Moment;
@@ -36,7 +36,8 @@ pub struct Trail {
     spill_until: Option<Moment>,
     /// Who may serve the call; a reload during a wait replaces it.
     pub plan: Arc<Plan>,
-    patience_until: Moment,
+    /// Until when the call may wait.
+    pub patience_until: Moment,
     deadline: Moment,
     key_attempts: u32,
     other_attempts: u32,
@@ -45,6 +46,8 @@ pub struct Trail {
     deferred: Vec<Deferred>,
     last: Option<Fault>,
     signature: Signature,
+    /// It asks for a message, not for a count or a list.
+    asks_message: bool,
 }
 
 /// What became of the thinking signatures of a call.
@@ -84,6 +87,7 @@ impl Trail {
             deferred: Vec::new(),
             last: None,
             signature: Signature::default(),
+            asks_message: call.request.operation == Operation::Messages,
         }
     }
 
@@ -113,6 +117,13 @@ impl Trail {
     #[must_use]
     pub fn spill_until(&self, now: Moment) -> Moment {
         self.spill_until.unwrap_or(now + self.plan.spill_after).min(self.patience_until)
+    }
+
+    /// When a call that waits behind others looks all the same: when later tiers may be asked, and when its patience ends.
+    #[must_use]
+    pub fn own_time(&self, now: Moment) -> Moment {
+        let spill = self.spill_until.filter(|spill| now < *spill);
+        spill.map_or(self.patience_until, |spill| spill.min(self.patience_until))
     }
 
     /// Nothing can be leased at `now`: wait for it or give up.
@@ -258,6 +269,11 @@ impl Trail {
     /// Parks what the fault blames. Of a call's refusals (401, 402, 403, credit) only the first parks at once: a poisoned
     /// request must not empty the pool.
     fn blame(&mut self, lease: &mut Lease, fault: &Fault, now: Moment) -> Option<Moment> {
+        // What has no count of a model's tokens, or no list, may well have the model.
+        if fault.blame() == Blame::Model && !self.asks_message {
+            self.avoid.groups.push(lease.candidate().seat.group.clone());
+            return None;
+        }
         if is_refusal(fault.kind) {
             self.refusals += 1;
             if self.refusals > 1 {

@@ -157,6 +157,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         Some(Answer { status, headers: lines.map(pair).collect(), ..Answer::default() })
     }
 
+    /// Reads all that comes until the connection ends.
+    pub async fn rest(&mut self) -> String {
+        while self.more().await {}
+        String::from_utf8_lossy(&std::mem::take(&mut self.unread)).into_owned()
+    }
+
     /// Reads one answer as far as it comes.
     pub async fn answer(&mut self) -> Answer {
         let mut answer = self.head().await.expect("the connection ended without an answer");

@@ -16,6 +16,7 @@ mod clouds;
 mod compressed;
 mod early;
 mod errors;
+mod faults;
 mod fidelity;
 mod flow;
 mod idle;

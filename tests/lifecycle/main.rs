@@ -101,6 +101,31 @@ async fn who_does_not_finish_is_told_and_the_process_ends_in_time_though_upstrea
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn lists_and_counts_hear_the_goodbye_too_and_nobody_is_told_that_a_model_is_missing() {
+    // Connections are accepted by the kernel, and never answered.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let upstream = format!("http://{}", silent.local_addr().unwrap());
+    let routes = "routes: [ { model: own, targets: [ { backend: a } ] }, { model: '*', targets: [ { backend: a } ] } ]\n";
+    let server = "drain_delay_s: 0, drain_timeout_s: 2";
+    let mut process = Process::start(&(config(&upstream, &KEYS, server) + routes)).await;
+    let count = request("POST", "/v1/messages/count_tokens", &[], &prompt("count", false));
+    let mut asked = Vec::new();
+    for text in [request("GET", "/v1/models", &[], ""), request("GET", "/v1/models/other", &[], ""), count] {
+        asked.push(Exchange::begin(process.data, &text).await.unwrap());
+    }
+    until("all are with upstream", || async { process.status().await["in_flight"] == 3 }).await;
+    process.signal("TERM");
+    for wire in join_all(asked.into_iter().map(Exchange::end)).await {
+        assert_eq!(wire.status(), 503, "{wire:?}");
+        assert_eq!(wire.json()["error"]["message"], "The gateway is shutting down");
+        assert!(wire.head().contains("connection: close"), "{wire:?}");
+    }
+    let (status, after) = process.ended().await;
+    assert_eq!(status.code(), Some(0));
+    assert!(after < Duration::from_secs(5), "{after:?} after the goodbye");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sigint_drains_without_the_delay_and_a_second_signal_ends_at_once() {
     let simulator = simulator().await;
     let server = "drain_delay_s: 60, drain_timeout_s: 60";

@@ -435,7 +435,7 @@ impl Driver {
         let gateway = &world.gateway;
         assert_eq!(gateway.pool.waiting(), 0);
         assert!(
-            gateway.pool.join(world.base.queue.max_waiting_bytes).is_some(),
+            gateway.pool.join(gateway.clock.now(), world.base.queue.max_waiting_bytes).is_some(),
             "bytes of the queue came back"
         );
         assert_eq!(gateway.buffered.load(Relaxed), 0);

@@ -249,7 +249,9 @@ impl World {
             matches!(gate, Some(Gate::Until(end)) if Some(end) >= until),
             "attempt {number}: {ill:?} rests {gate:?}, not {until:?}"
         );
-        self.attempts[number].rests_until = until;
+        // Whose failure falls into a rest that another began waits for its end all the same.
+        let Some(Gate::Until(end)) = gate else { return };
+        self.attempts[number].rests_until = Some(end);
     }
 
     fn judge_commit(&mut self, number: usize) {

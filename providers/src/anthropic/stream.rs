@@ -21,6 +21,7 @@ pub(crate) struct Stream {
     scanner: Scanner,
     head: WireHead,
     usage: Usage,
+    started: bool,
     committed: bool,
     done: bool,
 }
@@ -57,6 +58,7 @@ impl Stream {
             scanner: Scanner::new(event_bytes),
             head: head.clone(),
             usage: Usage::default(),
+            started: false,
             committed: false,
             done: false,
         }
@@ -74,13 +76,21 @@ impl Stream {
                         format!("message_start is not what it should be: {} at byte {}", flaw.what, flaw.at);
                     Fault::new(FaultKind::Malformed, detail)
                 })?;
+                self.started = true;
                 Meaning::Neutral
             }
-            b"content_block_delta" | b"content_block_stop" => Meaning::Content,
+            b"content_block_delta" | b"content_block_stop" => {
+                self.open(&event.data)?;
+                Meaning::Content
+            }
             b"message_delta" => {
+                self.open(&event.data)?;
                 // Usage never breaks a good answer: a delta that cannot be read tells none.
                 told = self.told(&event.data, false).unwrap_or_default();
                 Meaning::Content
+            }
+            b"message_stop" if !self.committed => {
+                return Err(Fault::new(FaultKind::Malformed, "the stream stops before it said anything"));
             }
             b"message_stop" => Meaning::Stop,
             b"error" => Meaning::Error(Box::new(fault::in_answer(&self.head, &event.data))),
@@ -89,6 +99,28 @@ impl Stream {
         self.committed |= matches!(meaning, Meaning::Content);
         self.done |= matches!(meaning, Meaning::Stop | Meaning::Error(_));
         Ok((meaning, told))
+    }
+
+    /// Judges the first content, at which the answer commits: until then nothing was shown, and better than a stream that breaks its
+    /// client is another one.
+    fn open(&self, data: &[u8]) -> Result<(), Fault> {
+        if self.committed {
+            return Ok(());
+        }
+        let malformed = |detail: String| Err(Fault::new(FaultKind::Malformed, detail));
+        if !self.started {
+            return malformed("content comes before message_start".to_owned());
+        }
+        let read = Cursor::new(data, DEEPEST).and_then(|mut cursor| {
+            cursor.value()?;
+            cursor.finish()
+        });
+        match read {
+            Ok(()) => Ok(()),
+            Err(flaw) => {
+                malformed(format!("the first content is no JSON: {} at byte {}", flaw.what, flaw.at))
+            }
+        }
     }
 
     /// Takes the usage out of an event's data: its own, or that of the `message` it must have.
@@ -168,10 +200,11 @@ impl Stream {
     fn read(&mut self, chunk: &Bytes, run: &mut Option<Run>, out: &mut Vec<Frame>) -> Result<(), Fault> {
         let mut start = 0;
         loop {
-            // Nearly every event is a delta written the way upstream writes it, and needs no closer look.
-            while let Some(end) = self.scanner.two_lines_end(chunk, start, PLAIN_DELTA) {
+            // Behind the first content nearly every event is a delta written the way upstream writes it, and needs no closer look.
+            while self.committed
+                && let Some(end) = self.scanner.two_lines_end(chunk, start, PLAIN_DELTA)
+            {
                 self.scanner.check(end - start)?;
-                self.committed = true;
                 match run {
                     Some(run) if run.content => run.end = end,
                     Some(_) | None => {

@@ -153,6 +153,7 @@ fn shown(kind: FaultKind, http: u16, status: &Status, project: &str) -> (u16, St
         FaultKind::Server if http == 504 => (504, answered()),
         FaultKind::Server
         | FaultKind::NotFound
+        | FaultKind::Oversized
         | FaultKind::SignatureRefused
         | FaultKind::Quota
         | FaultKind::Hold

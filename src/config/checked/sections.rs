@@ -232,6 +232,8 @@ pub struct Deadlines {
     pub first_event: Duration,
     /// From dispatch to the end of a whole answer.
     pub whole: Duration,
+    /// From the head of an error answer until it is judged by what has come of its body.
+    pub error_body: Duration,
     /// Longest silence between two bytes of a stream.
     pub idle: Duration,
     /// Longest time a caller may refuse to take bytes.

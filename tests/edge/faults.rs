@@ -1,0 +1,83 @@
+//! Faults at the sockets that no sound library would make: heads without lengths, callers of an older HTTP.
+
+use std::time::{Duration, Instant};
+
+use headgate::simulator::SimulatorConfig;
+
+use super::caller::{message, post, prompt};
+use super::scripted::{Ending, Scripted};
+use super::stand::{Running, Stand};
+
+const ENVELOPE: &str = r#"{"type":"error","error":{"type":"rate_limit_error","message":"slow down"}}"#;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_error_without_a_length_is_judged_by_its_head() {
+    for (version, body) in [("1.1", ENVELOPE), ("1.0", ENVELOPE), ("1.1", "")] {
+        let answer = format!(
+            "HTTP/{version} 429 Too Many Requests\r\ncontent-type: application/json\r\nretry-after: 37\r\n\r\n{body}"
+        );
+        let first = Scripted::start(answer, Ending::Fin).await;
+        let gateway =
+            Running::start(&format!("backends:\n{}relay: {{ max_wait_ms: 0 }}", first.backend("first")));
+        for _ in 0..2 {
+            let told = gateway.ask(&message("tell me", false)).await;
+            told.assert_error(429, "rate_limit_error");
+            assert!(told.header("retry-after").is_some_and(|seconds| seconds.starts_with('3')), "{told:?}");
+        }
+        assert_eq!(first.served(), 1, "its group is parked");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_caller_that_knows_no_chunks_gets_its_stream_without_them() {
+    let stand = Stand::of(SimulatorConfig::default(), "");
+    let request = message("tell me", true).replacen("HTTP/1.1", "HTTP/1.0", 1);
+    let mut caller = stand.gateway.connect().await;
+    caller.send(request.as_bytes()).await;
+    let head = caller.head().await.expect("an answer");
+    assert_eq!((head.status, head.header("transfer-encoding")), (200, None));
+    let text = caller.rest().await;
+    assert!(text.starts_with("event: message_start\n"), "{text}");
+    assert!(text.ends_with("\n\n") && text.matches("event: message_stop\n").count() == 1, "{text}");
+    // A whole answer has its length, and the connection may stay.
+    let whole = post("/v1/messages", "connection: keep-alive\r\n", &prompt("claude-sonnet-5", "hi", false));
+    let mut caller = stand.gateway.connect().await;
+    for _ in 0..2 {
+        let told = caller.ask(&whole.replacen("HTTP/1.1", "HTTP/1.0", 1)).await;
+        assert!(told.status == 200 && told.complete, "{told:?}");
+    }
+    stand.gateway.idle().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_upload_that_trickles_for_ever_ends_with_the_longest_life_of_a_call() {
+    let stand = Stand::new("deadlines: { total_ms: 500 }");
+    let request = message("tell me", false);
+    let (head, body) = request.split_once("\r\n\r\n").unwrap();
+    let mut caller = stand.gateway.connect().await;
+    caller.send(format!("{head}\r\n\r\n").as_bytes()).await;
+    let begun = Instant::now();
+    for byte in body.as_bytes().chunks(1) {
+        caller.send(byte).await;
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        if begun.elapsed() > Duration::from_millis(900) {
+            break;
+        }
+    }
+    caller.answer().await.assert_error(400, "invalid_request_error");
+    stand.gateway.idle().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_model_is_not_said_to_be_missing_while_upstreams_list_cannot_be_had() {
+    let broken = "HTTP/1.1 500 Internal Server Error\r\ncontent-length: 0\r\n\r\n";
+    let first = Scripted::start(broken, Ending::Keep).await;
+    let routes = "routes: [ { model: own, targets: [ { backend: first } ] }, { model: '*', targets: [ { backend: first } ] } ]";
+    let gateway = Running::start(&format!("backends:\n{}{routes}", first.backend("first")));
+    let get = |path: &str| format!("GET {path} HTTP/1.1\r\nhost: gateway\r\n\r\n");
+    gateway.ask(&get("/v1/models/other")).await.assert_error(500, "api_error");
+    for path in ["/v1/models/own", "/v1/models"] {
+        let told = gateway.ask(&get(path)).await;
+        assert_eq!(told.status, 200, "{told:?}");
+    }
+}

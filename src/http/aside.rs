@@ -9,7 +9,7 @@
 use std::cell::RefCell;
 use std::pin::pin;
 
-use futures_util::future::poll_fn;
+use std::future::poll_fn;
 use tokio::task::LocalSet;
 
 /// After so many uses what was put aside is dropped.
@@ -51,31 +51,41 @@ mod tests {
 
     use super::*;
 
-    #[actix_web::test]
-    async fn what_work_spawns_never_runs_and_does_not_stay() {
-        let (aside, seen) = (Aside::default(), Rc::new(()));
-        for _ in 0..200 {
-            let task = seen.clone();
-            let work = async move {
-                tokio::task::yield_now().await;
-                tokio::task::spawn_local(async move { drop(task) })
-            };
-            drop(aside.run(work).await);
-            tokio::task::yield_now().await;
-            assert!(Rc::strong_count(&seen) > 1, "it did not run");
-        }
-        assert_eq!(Rc::strong_count(&seen), 1 + 200 - 3 * 64);
-        drop(aside);
-        assert_eq!(Rc::strong_count(&seen), 1);
+    /// Runs a test as the workers of actix-web run: in a set of tasks on a runtime of one thread.
+    fn on_a_worker(test: impl Future<Output = ()>) {
+        let runtime = actix_web::rt::Runtime::new().expect("a runtime");
+        runtime.block_on(test);
     }
 
-    #[actix_web::test]
-    async fn what_others_spawn_runs_as_ever() {
-        let aside = Aside::default();
-        let (tell, told) = tokio::sync::oneshot::channel();
-        let outer = tokio::task::spawn_local(async move { tell.send(7) });
-        assert_eq!(aside.run(told).await, Ok(7), "work may wait for tasks that run");
-        assert_eq!(tokio::task::spawn_local(async { 8 }).await.expect("it ran"), 8);
-        assert_eq!(outer.await.expect("it ran"), Ok(()));
+    #[test]
+    fn what_work_spawns_never_runs_and_does_not_stay() {
+        on_a_worker(async {
+            let (aside, seen) = (Aside::default(), Rc::new(()));
+            for _ in 0..200 {
+                let task = seen.clone();
+                let work = async move {
+                    tokio::task::yield_now().await;
+                    tokio::task::spawn_local(async move { drop(task) })
+                };
+                drop(aside.run(work).await);
+                tokio::task::yield_now().await;
+                assert!(Rc::strong_count(&seen) > 1, "it did not run");
+            }
+            assert_eq!(Rc::strong_count(&seen), 1 + 200 - 3 * 64);
+            drop(aside);
+            assert_eq!(Rc::strong_count(&seen), 1);
+        });
+    }
+
+    #[test]
+    fn what_others_spawn_runs_as_ever() {
+        on_a_worker(async {
+            let aside = Aside::default();
+            let (tell, told) = tokio::sync::oneshot::channel();
+            let outer = tokio::task::spawn_local(async move { tell.send(7) });
+            assert_eq!(aside.run(told).await, Ok(7), "work may wait for tasks that run");
+            assert_eq!(tokio::task::spawn_local(async { 8 }).await.expect("it ran"), 8);
+            assert_eq!(outer.await.expect("it ran"), Ok(()));
+        });
     }
 }

@@ -21,6 +21,7 @@ use tokio::time::Sleep;
 use crate::call::Call;
 use crate::clock::{Clock, Moment};
 use crate::credentials::Held;
+use crate::decode;
 use crate::pool::Lease;
 use crate::transport::{Body, Transport};
 
@@ -112,7 +113,7 @@ impl<T: Transport> Attempt<'_, T> {
         let mut refused = false;
         loop {
             let held = holder.obtain(until).await?;
-            let (head, mut body) = {
+            let (mut head, mut body) = {
                 let opened = std::pin::pin!(self.open(lease, &held));
                 within(timer.as_mut(), late, opened).await?
             };
@@ -127,6 +128,7 @@ impl<T: Transport> Attempt<'_, T> {
                 _ => {}
             }
             let answer = self.error_body(lease, &mut body, until).await;
+            let answer = plain(&mut head, answer);
             let fault = provider(lease)?.fault(&head, &answer, self.clock.wall());
             if refused || fault.kind != FaultKind::KeyRefused || !holder.refuse(&held) {
                 return Err(fault);
@@ -235,6 +237,18 @@ impl<T: Transport> Attempt<'_, T> {
         };
         if whole { read.freeze() } else { Bytes::new() }
     }
+}
+
+/// The body of an error answer without the compression that some upstreams use unasked; what cannot be decoded is left out.
+fn plain(head: &mut WireHead, body: Bytes) -> Bytes {
+    let lines = head.headers.iter().filter(|(name, _)| *name == "content-encoding");
+    let body = match decode::coding(lines.map(|(_, line)| &**line)) {
+        Ok(None) => body,
+        Ok(Some(coding)) => decode::decode(coding, &body, ERROR_BODY_BYTES, |_| true).unwrap_or_default(),
+        Err(_) => Bytes::new(),
+    };
+    head.headers.retain(|name| name != "content-encoding");
+    body
 }
 
 /// The clock of an answer that has not committed: for the first event, then for the silence between two reads; for a whole

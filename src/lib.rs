@@ -17,6 +17,7 @@ pub mod chance;
 pub mod clock;
 pub mod config;
 pub mod credentials;
+mod decode;
 pub mod demo;
 pub mod dial;
 pub mod drain;

@@ -65,9 +65,9 @@ mod tests {
                 let task = seen.clone();
                 let work = async move {
                     tokio::task::yield_now().await;
-                    tokio::task::spawn_local(async move { drop(task) })
+                    drop(tokio::task::spawn_local(async move { drop(task) }));
                 };
-                drop(aside.run(work).await);
+                aside.run(work).await;
                 tokio::task::yield_now().await;
                 assert!(Rc::strong_count(&seen) > 1, "it did not run");
             }

@@ -12,11 +12,11 @@ use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt as _;
 use headgate_providers::{Features, Headers, MessagesRequest, Operation, Outline, forwards, scan};
 
-use super::decode::{self, Coding, Undecodable};
 use super::names;
 use crate::auth::{Caller, Refused};
 use crate::call::Fallback;
 use crate::config::checked::Tenant;
+use crate::decode::{self, Coding, Undecodable};
 use crate::failure::{Failure, FailureKind};
 use crate::gateway::Gateway;
 use crate::pool::Plan;
@@ -106,7 +106,9 @@ pub async fn body(
         (settings.server.max_body_bytes, settings.server.max_buffered_bytes, settings.deadlines.write_stall);
     let until = gateway.clock.now() + settings.deadlines.total;
     drop(settings);
-    let coding = decode::coding(request.headers()).map_err(|coding| unknown_coding(&coding))?;
+    let codings = request.headers().get_all(header::CONTENT_ENCODING);
+    let coding = decode::coding(codings.map(header::HeaderValue::as_bytes))
+        .map_err(|coding| unknown_coding(&coding))?;
     let announced = request
         .headers()
         .get(header::CONTENT_LENGTH)

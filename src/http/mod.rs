@@ -9,7 +9,6 @@ mod body;
 mod chunks;
 mod client;
 mod connector;
-mod decode;
 mod ingress;
 mod messages;
 mod models;
@@ -28,8 +27,8 @@ use std::time::Duration;
 
 use actix_web::body::{BodySize, MessageBody};
 use actix_web::dev::{Path, Server, Service as _, ServiceRequest, ServiceResponse, Url};
-use actix_web::http::Uri;
 use actix_web::http::header::HeaderMap;
+use actix_web::http::{Method, Uri};
 use actix_web::rt::net::TcpStream;
 use actix_web::web::{self, Data};
 use actix_web::{App, HttpRequest, HttpServer};
@@ -160,16 +159,22 @@ fn data_routes(app: &mut web::ServiceConfig) {
         .service(only("/v1/messages/count_tokens", "POST", web::post().to(messages::count_tokens)))
         .service(only("/v1/models", "GET", web::get().to(models::list)))
         .service(only("/v1/models/{id}", "GET", web::get().to(models::get)))
-        .route("/healthz", web::get().to(ops::healthz))
-        .route("/readyz", web::get().to(ops::readyz))
+        .configure(probe_routes)
         .default_service(web::to(ops::not_found));
 }
 
 fn admin_routes(app: &mut web::ServiceConfig) {
     app.route("/metrics", web::get().to(admin::metrics))
-        .route("/healthz", web::get().to(ops::healthz))
-        .route("/readyz", web::get().to(ops::readyz))
+        .configure(probe_routes)
         .default_service(web::to(admin::answer));
+}
+
+/// What load balancers look at, some of them by HEAD.
+fn probe_routes(app: &mut web::ServiceConfig) {
+    for method in [Method::GET, Method::HEAD] {
+        app.route("/healthz", web::method(method.clone()).to(ops::healthz))
+            .route("/readyz", web::method(method).to(ops::readyz));
+    }
 }
 
 /// A path that takes one method; every other is told so.

@@ -1,5 +1,10 @@
 //! Faults that upstreams invent: error answers that do not end, sizes that only the dialect's edits make, counting that is not there.
 
+use std::io::Write as _;
+
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use headgate::failure::FailureKind;
 use headgate::pool::table::Scope;
 use headgate_providers::{FaultKind, Operation};
 
@@ -196,5 +201,47 @@ async fn what_is_odd_in_the_middle_of_a_stream_passes_as_it_came() {
         let told = world.ask(&Ask::stream()).await;
         assert_eq!(told.text(), opening.clone() + &words[0] + &middle, "{odd}");
         world.assert_idle();
+    }
+}
+
+fn packed(text: &str) -> Vec<u8> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
+    encoder.write_all(text.as_bytes()).unwrap();
+    encoder.finish().unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_error_that_is_compressed_unasked_is_judged_by_what_it_says_and_told_in_the_clear() {
+    let billing =
+        envelope("invalid_request_error", "Your credit balance is too low to access the Anthropic API");
+    let world = World::new(&backend("a", &["k1", "k2"]));
+    let answer = error_head(400).with("content-encoding", "gzip").chunk(packed(&billing));
+    world.wire.always("k1", answer);
+    let told = world.ask(&Ask::whole()).await;
+    assert_eq!(
+        (told.status, world.wire.order()),
+        (200, vec!["k1".into(), "k2".into()]),
+        "the key is out of money"
+    );
+
+    let wrong = envelope("invalid_request_error", "messages: at least one message is required");
+    for (coding, body, said) in [
+        ("gzip", packed(&wrong), "at least one message"),
+        ("GZIP", packed(&wrong), "at least one message"),
+        ("identity", wrong.clone().into_bytes(), "at least one message"),
+        ("gzip", wrong.clone().into_bytes(), ""),
+        ("dictionary", b"?".to_vec(), ""),
+        ("gzip", packed(&"x".repeat(8 << 20)), ""),
+    ] {
+        let world = World::new(&backend("a", &["k1", "k2"]));
+        world.wire.always("k1", error_head(400).with("content-encoding", coding).chunk(body));
+        let told = world.ask(&Ask::whole()).await;
+        assert_eq!((told.status, world.wire.order().len()), (400, 1), "{coding}: {}", told.text());
+        let (error_type, message) = told.error();
+        assert!(error_type == "invalid_request_error" && message.contains(said), "{coding}: {message}");
+        let passed = told.failure.is_some_and(|failure| {
+            matches!(failure.kind, FailureKind::Passed(answer) if !answer.headers.has("content-encoding"))
+        });
+        assert!(passed, "{coding}");
     }
 }

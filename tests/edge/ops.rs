@@ -37,6 +37,17 @@ async fn with_keys_it_is_ready_and_callers_see_no_metrics() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_balancer_may_probe_by_head_alone() {
+    let stand = Stand::new("");
+    let mut caller = stand.gateway.connect().await;
+    for path in ["/healthz", "/readyz"] {
+        caller.send(get(path, "").replace("GET", "HEAD").as_bytes()).await;
+        assert_eq!(caller.head().await.expect("a head").status, 200, "{path}");
+    }
+    assert_eq!(caller.ask(&get("/readyz", "")).await.json()["status"], "ready", "no body went before");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn metrics_are_in_prometheus_text_format() {
     let stand = Stand::new("");
     for number in 0..4 {

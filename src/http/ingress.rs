@@ -106,6 +106,10 @@ pub async fn body(
         (settings.server.max_body_bytes, settings.server.max_buffered_bytes, settings.deadlines.write_stall);
     let until = gateway.clock.now() + settings.deadlines.total;
     drop(settings);
+    if speaks_on(request) {
+        let message = "upgrade: websocket is not supported; send the request without it";
+        return Err(Failure::new(FailureKind::BadRequest, message));
+    }
     let codings = request.headers().get_all(header::CONTENT_ENCODING);
     let coding = decode::coding(codings.map(header::HeaderValue::as_bytes))
         .map_err(|coding| unknown_coding(&coding))?;
@@ -143,6 +147,12 @@ pub async fn body(
         None => Ok((body, held)),
         Some(coding) => decoded(coding, body, held, (limit, total)).await,
     }
+}
+
+/// Whether actix-web takes all that follows the head for a body that the connection's end alone ends, whatever length was announced.
+fn speaks_on(request: &HttpRequest) -> bool {
+    let mut asked = request.headers().get_all(header::UPGRADE).filter_map(|value| value.to_str().ok());
+    asked.any(|protocol| protocol.trim().eq_ignore_ascii_case("websocket"))
 }
 
 /// The bytes that a compressed body stands for, off the worker: a small one may stand for many.

@@ -81,3 +81,19 @@ async fn a_model_is_not_said_to_be_missing_while_upstreams_list_cannot_be_had() 
         assert_eq!(told.status, 200, "{told:?}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_wants_a_websocket_is_told_at_once() {
+    let stand = Stand::new("");
+    for line in ["upgrade: websocket", "Upgrade: WebSocket\r\nconnection: Upgrade"] {
+        let request = message("tell me", false).replacen("\r\n\r\n", &format!("\r\n{line}\r\n\r\n"), 1);
+        let mut caller = stand.gateway.connect().await;
+        let told = caller.ask(&request).await;
+        assert!(told.assert_error(400, "invalid_request_error").contains("upgrade: websocket"), "{told:?}");
+        assert_eq!(told.header("connection"), Some("close"));
+    }
+    let other =
+        message("tell me", false).replacen("\r\n\r\n", "\r\nconnection: upgrade\r\nupgrade: h2c\r\n\r\n", 1);
+    assert_eq!(stand.gateway.ask(&other).await.status, 200, "any other wish may be ignored");
+    stand.gateway.idle().await;
+}

@@ -1,7 +1,7 @@
 //! Memory after a rush: the allocator of glibc keeps what requests have used, scattered among what is still in use, and gives only
 //! the very end of it back by itself. So it is asked to, once it has grown and a rush is over.
 //!
-//! [`Load`] counts open requests; [`Keeper`] decides.
+//! [`Load`] counts open requests; `Keeper` decides.
 
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;

@@ -12,6 +12,7 @@
 
 pub mod attempt;
 pub mod auth;
+mod background;
 pub mod call;
 pub mod chance;
 pub mod clock;

@@ -36,6 +36,7 @@ pub use remembered::{ParkScope, StoredPark, StoredSwitch, SwitchState};
 pub use resources::{Change, Resealed, Resource, SealedField, Write};
 pub use standing::StoreState;
 
+use crate::background::step_back;
 use crate::clock::Clock;
 use sqlite::Pools;
 use standing::{Side, Standing};
@@ -61,7 +62,8 @@ impl Store {
     /// `Unavailable` where no thread can be had.
     pub fn prepare(address: &StoreAddress) -> Result<Self, StoreError> {
         let mut builder = tokio::runtime::Builder::new_multi_thread();
-        let runtime = builder.worker_threads(1).thread_name("headgate-store").enable_all().build();
+        let builder = builder.worker_threads(1).thread_name("headgate-store").on_thread_start(step_back);
+        let runtime = builder.enable_all().build();
         let runtime = runtime.map_err(|error| StoreError::unavailable(error.kind().to_string()))?;
         Ok(Self(Arc::new(Inner {
             address: address.clone(),

@@ -12,6 +12,7 @@ use std::time::{Duration, SystemTime};
 use tokio::sync::oneshot;
 
 use super::{UsageRecord, Waiting};
+use crate::background::step_back;
 use crate::clock::{Clock, Moment};
 use crate::config::checked::UsageRecords;
 use crate::metrics::Metrics;
@@ -74,6 +75,7 @@ impl Writer {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let book = Book::new(sink, waiting, settings, clock, metrics);
         std::thread::Builder::new().name("headgate-usage".to_owned()).spawn(move || {
+            step_back();
             let lost = runtime.block_on(book.keep(closing));
             if tell.send(lost).is_err() {
                 tracing::debug!(lost, "nobody asked what became of the last records");

@@ -1,5 +1,5 @@
--- What many records of usage have in common is kept once a day, and each record names it by number: a row of its own is then a
--- third as long, and costs a third to write. `id` is a digest of the rest, so that writers need not look it up; those made here are
+-- What many records of usage have in common is kept once a day, and each record names it by number: a row of its own is then half
+-- as long, and costs less than half to write. `id` is a digest of the rest, so that writers need not look it up; those made here are
 -- negative and so differ from all digests. `served` tells whether a model answered.
 -- Programs of schema 3 and older would look for the table that goes.
 

@@ -7,12 +7,22 @@
 #[cfg(target_os = "linux")]
 const STEPS: i32 = 5;
 
-/// Makes this thread, and those it starts from now on, step back. Only Linux has a niceness of threads; elsewhere it does nothing.
+/// Makes this thread, and those it starts from now on, step back from where the process began. Only Linux has a niceness of threads;
+/// elsewhere it does nothing.
 pub fn step_back() {
     #[cfg(target_os = "linux")]
-    if let Err(error) = rustix::process::nice(STEPS) {
+    if let Err(error) = stepped_back() {
         tracing::debug!(%error, "a thread in the background keeps its priority");
     }
+}
+
+#[cfg(target_os = "linux")]
+fn stepped_back() -> rustix::io::Result<()> {
+    use rustix::process::{getpid, getpriority_process, setpriority_process};
+
+    // To Linux the process's id is that of its first thread, and none is that of the calling one (setpriority(2)).
+    let first = getpriority_process(Some(getpid()))?;
+    setpriority_process(None, (first + STEPS).min(19))
 }
 
 #[cfg(all(test, target_os = "linux"))]
@@ -27,6 +37,7 @@ mod tests {
     fn a_thread_steps_back_with_those_it_starts_and_no_other() {
         let before = nice();
         let (own, inherited) = std::thread::spawn(|| {
+            step_back();
             step_back();
             (nice(), std::thread::spawn(nice).join().expect("it ends"))
         })

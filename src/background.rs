@@ -25,7 +25,8 @@ fn stepped_back() -> rustix::io::Result<()> {
     setpriority_process(None, (first + STEPS).min(19))
 }
 
-#[cfg(all(test, target_os = "linux"))]
+#[cfg(target_os = "linux")]
+#[cfg(test)]
 mod tests {
     use super::*;
 

@@ -19,14 +19,11 @@ use crate::usage::UsageRecord;
 use crate::usage::report::Step;
 use crate::usage::writer::{Retention, Sink, Unwritten};
 use facts::Facts;
-use labels::{Alike, Counts};
+use labels::{Alike, Counts, SumKey};
 use many::{Many, Query};
 
 /// More of anything in one record is nonsense; it keeps the sums of a lifetime far from overflowing.
 const MOST: u64 = 1 << 44;
-
-/// What one row of sums is of: start, tenant, key, backend, model.
-type Place<'a> = (i64, &'a str, &'a str, &'a str, &'a str);
 
 impl Sink for Store {
     async fn write(&self, batch: &Arc<Vec<UsageRecord>>) -> Result<(), Unwritten> {
@@ -118,10 +115,10 @@ async fn write_rows(
 async fn add_to(
     connection: &mut SqliteConnection,
     table: &'static Many,
-    sums: BTreeMap<Place<'_>, Counts>,
+    sums: BTreeMap<SumKey<'_>, Counts>,
 ) -> Result<(), StoreError> {
-    let rows: Vec<(Place<'_>, Counts)> = sums.into_iter().collect();
-    let bind = |query: Query, ((start, tenant, key, backend, model), counts): &(Place<'_>, Counts)| {
+    let rows: Vec<(SumKey<'_>, Counts)> = sums.into_iter().collect();
+    let bind = |query: Query, ((start, tenant, key, backend, model), counts): &(SumKey<'_>, Counts)| {
         let query = query.bind(*start).bind(*tenant).bind(*key).bind(*backend).bind(*model);
         counts.iter().fold(query, |query, count| query.bind(*count))
     };

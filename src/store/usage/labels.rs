@@ -42,6 +42,8 @@ pub struct Labels<'a> {
     cause: &'static str,
 }
 
+/// What one row of sums is of: start, tenant, key, backend, model.
+pub type SumKey<'a> = (i64, &'a str, &'a str, &'a str, &'a str);
 /// What the sums add up: requests, failed, unpriced, the five kinds of tokens, cost.
 pub type Counts = [i64; 9];
 
@@ -123,7 +125,7 @@ impl<'a> Alike<'a> {
     }
 
     /// The sums by `step`, in the order of their keys: start, tenant, key, backend, model.
-    pub fn sums(&self, step: Step) -> BTreeMap<(i64, &'a str, &'a str, &'a str, &'a str), Counts> {
+    pub fn sums(&self, step: Step) -> BTreeMap<SumKey<'a>, Counts> {
         let mut sums = BTreeMap::new();
         for (_, labels, counts) in &self.groups {
             let start = begin(labels.hour, step);

@@ -8,12 +8,30 @@ use tokio::sync::Semaphore;
 
 use super::{Place, Store, StoreAddress, StoreError, StoreState, StoredSwitch, SwitchState};
 
+/// Longer than a busy machine holds an operation up.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+fn address(folder: &tempfile::TempDir, timeout: Duration) -> StoreAddress {
+    StoreAddress { place: Place::File(folder.path().join("headgate.db")), timeout, keep_answers: PATIENCE }
+}
+
 /// A store in a file of its own; the folder lives as long as the second part.
-async fn store(timeout: Duration) -> (Store, tempfile::TempDir) {
+async fn store() -> (Store, tempfile::TempDir) {
     let folder = tempfile::tempdir().unwrap();
-    let place = Place::File(folder.path().join("headgate.db"));
-    let address = StoreAddress { place, timeout, keep_answers: timeout };
-    (Store::open(&address).await.unwrap(), folder)
+    (Store::open(&address(&folder, PATIENCE)).await.unwrap(), folder)
+}
+
+/// The store of `folder` once more, for uses that are to take too long.
+async fn hasty(folder: &tempfile::TempDir, timeout: Duration) -> Store {
+    let store = Store::prepare(&address(folder, timeout)).unwrap();
+    until("it opens", async || store.ready().await.is_ok()).await;
+    store
+}
+
+/// Tries again and again, for with a short timeout a busy machine may be late as well.
+pub(super) async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
+    let tries = async { while !holds().await {} };
+    tokio::time::timeout(PATIENCE, tries).await.expect(what);
 }
 
 fn switches(count: usize) -> Vec<StoredSwitch> {
@@ -33,7 +51,8 @@ async fn pragma(store: &Store, pragma: &'static str) {
 
 #[tokio::test]
 async fn what_a_caller_gave_up_on_is_not_done_later() {
-    let (store, _folder) = store(Duration::from_millis(300)).await;
+    let (patient, folder) = store().await;
+    let store = hasty(&folder, Duration::from_millis(300)).await;
     let go = Arc::new(Semaphore::new(0));
     let waiting = go.clone();
     let slow = store.write(move |connection| {
@@ -49,14 +68,14 @@ async fn what_a_caller_gave_up_on_is_not_done_later() {
     assert!(store.save_switches(&switches(3), &[]).await.is_err());
     assert!(matches!(store.state(), StoreState::Failing { .. }));
     go.add_permits(1);
-    store.probe().await.unwrap();
-    assert_eq!(store.switches().await, Ok(Vec::new()));
+    until("it works again", async || store.probe().await.is_ok()).await;
     assert_eq!(store.state(), StoreState::Open);
+    assert_eq!(patient.switches().await, Ok(Vec::new()));
 }
 
 #[tokio::test]
 async fn a_write_whose_caller_went_away_is_undone() {
-    let (store, _folder) = store(Duration::from_secs(30)).await;
+    let (store, _folder) = store().await;
     let (begun, go) = (Arc::new(Semaphore::new(0)), Arc::new(Semaphore::new(0)));
     let (tell, waiting) = (begun.clone(), go.clone());
     let slow = store.write(move |connection| {
@@ -78,7 +97,7 @@ async fn a_write_whose_caller_went_away_is_undone() {
 
 #[tokio::test]
 async fn a_write_that_panics_leaves_the_store_in_order() {
-    let (store, _folder) = store(Duration::from_secs(30)).await;
+    let (store, _folder) = store().await;
     let panics = store.write::<(), _>(|connection| {
         Box::pin(async move {
             sqlx::query("INSERT INTO switches VALUES ('half', 'disabled')").execute(connection).await?;
@@ -92,7 +111,7 @@ async fn a_write_that_panics_leaves_the_store_in_order() {
 
 #[tokio::test]
 async fn a_full_database_refuses_writes_without_damage_and_recovers() {
-    let (store, _folder) = store(Duration::from_secs(30)).await;
+    let (store, _folder) = store().await;
     store.save_switches(&switches(1), &[]).await.unwrap();
     pragma(&store, "PRAGMA max_page_count = 40").await;
     for _ in 0..3 {
@@ -111,7 +130,7 @@ async fn a_full_database_refuses_writes_without_damage_and_recovers() {
 
 #[tokio::test]
 async fn a_read_only_database_refuses_writes_and_recovers() {
-    let (store, _folder) = store(Duration::from_secs(30)).await;
+    let (store, _folder) = store().await;
     pragma(&store, "PRAGMA query_only = ON").await;
     let refused = store.save_switches(&switches(1), &[]).await;
     assert_eq!(refused, Err(StoreError::unavailable("its file is read-only")));
@@ -123,7 +142,8 @@ async fn a_read_only_database_refuses_writes_and_recovers() {
 
 #[tokio::test]
 async fn a_store_that_hangs_does_not_gather_what_nobody_waits_for() {
-    let (store, _folder) = store(Duration::from_millis(100)).await;
+    let (patient, folder) = store().await;
+    let store = hasty(&folder, Duration::from_millis(100)).await;
     let go = Arc::new(Semaphore::new(0));
     let waiting = go.clone();
     let hung = store.write(move |_| {
@@ -142,15 +162,15 @@ async fn a_store_that_hangs_does_not_gather_what_nobody_waits_for() {
             tokio::task::yield_now().await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(10), settled).await.expect("only the task that hangs is left");
+    tokio::time::timeout(PATIENCE, settled).await.expect("only the task that hangs is left");
     go.add_permits(1);
-    store.probe().await.unwrap();
-    assert_eq!(store.switches().await, Ok(Vec::new()));
+    until("it works again", async || store.probe().await.is_ok()).await;
+    assert_eq!(patient.switches().await, Ok(Vec::new()));
 }
 
 #[tokio::test]
 async fn every_commit_reaches_the_disk_and_readers_cannot_write() {
-    let (store, _folder) = store(Duration::from_secs(30)).await;
+    let (store, _folder) = store().await;
     let ask = |pragma: &'static str| {
         let store = store.clone();
         async move {

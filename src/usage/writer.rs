@@ -130,15 +130,20 @@ impl<S: Sink> Book<S> {
         self.finish().await
     }
 
-    /// Writes all that waits; `false` where the store took none of it for now.
+    /// Writes all that waits; `false` where the store took none of it for now. What comes meanwhile waits for the next flush
+    /// unless it fills a batch: each of them costs a sync of the disk.
     async fn write_waiting(&mut self) -> bool {
         loop {
             self.fill();
+            let is_last = self.batch.len() < self.settings.batch_rows;
             if self.batch.is_empty() {
                 return true;
             }
             if !self.write_batch().await {
                 return false;
+            }
+            if is_last {
+                return true;
             }
         }
     }

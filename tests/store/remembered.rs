@@ -19,7 +19,7 @@ use headgate_providers::{Dimension, FaultKind, Source};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use sqlx::{Connection as _, Executor as _};
 
-use crate::stand::{DAY, Stand, change, create, key, noon};
+use crate::stand::{DAY, Stand, change, create, key, noon, until};
 
 /// Two keys of one backend, `k2` with this secret.
 fn settings(secret: &str) -> Settings {
@@ -188,7 +188,7 @@ async fn what_belongs_to_a_key_that_comes_later_waits_for_it() {
 
 #[tokio::test]
 async fn a_store_that_cannot_be_read_at_the_start_is_not_written_over() {
-    let stand = Stand::file().within(Duration::from_secs(1));
+    let stand = Stand::file();
     let store = stand.open().await;
     let before = process(settings("two"), noon());
     park(&before, &seat(&before, "k1").health.park, DAY);
@@ -198,23 +198,19 @@ async fn a_store_that_cannot_be_read_at_the_start_is_not_written_over() {
     let mut other = SqliteConnection::connect_with(&options).await.unwrap();
     other.execute("PRAGMA locking_mode = EXCLUSIVE; BEGIN EXCLUSIVE").await.unwrap();
 
-    let store = Store::prepare(&stand.address).unwrap();
+    let store = Store::prepare(&stand.within(Duration::from_secs(1))).unwrap();
     let after = process(settings("two"), noon());
     let mut memory = Memory::new(after.clone(), store.clone());
     assert!(memory.restore().await.is_err());
     assert!(memory.save().await.is_err());
     assert_eq!(left(&after, &seat(&after, "k1").health.park), None);
     other.close().await.unwrap();
-    let mut tries = 0;
-    while memory.save().await.is_err() {
-        tries += 1;
-        assert!(tries < 50, "it comes back by itself");
-    }
+    until("it comes back by itself", async || memory.save().await.is_ok()).await;
     assert!(
         left(&after, &seat(&after, "k1").health.park).is_some_and(|left| left > 86_300),
         "less the time of the tries"
     );
-    assert_eq!(store.parks().await.unwrap().len(), 1);
+    assert_eq!(stand.open().await.parks().await.unwrap().len(), 1);
 }
 
 #[tokio::test]

@@ -31,10 +31,10 @@ impl Stand {
         Self { address: address(Place::Memory), folder: None }
     }
 
-    /// With another bound on every operation.
-    pub fn within(mut self, timeout: Duration) -> Self {
-        self.address.timeout = timeout;
-        self
+    /// The same place with a short bound on every operation, for those that are to take too long. A busy machine may be
+    /// late with others as well: [`until`] they succeed.
+    pub fn within(&self, timeout: Duration) -> StoreAddress {
+        StoreAddress { timeout, ..self.address.clone() }
     }
 
     pub async fn open(&self) -> Store {
@@ -55,6 +55,12 @@ impl Stand {
     pub fn path(&self) -> PathBuf {
         self.folder.as_ref().unwrap().path().join("headgate.db")
     }
+}
+
+/// Tries again and again, for so long as a busy machine may hold an operation up.
+pub async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
+    let tries = async { while !holds().await {} };
+    tokio::time::timeout(Duration::from_secs(30), tries).await.expect(what);
 }
 
 pub fn address(place: Place) -> StoreAddress {

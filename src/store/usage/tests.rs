@@ -7,6 +7,7 @@ use headgate_providers::Usage;
 use super::*;
 use crate::call::RequestId;
 use crate::settle::Outcome;
+use crate::store::tests::until;
 use crate::store::{Place, StoreAddress};
 use crate::usage::report::{Cursor, Filter, Grouping, RecordsPage, Sum, SumsPage};
 
@@ -298,14 +299,16 @@ async fn what_was_written_is_there_after_a_restart() {
 #[tokio::test]
 async fn a_store_that_is_away_is_no_reason_to_lose_records() {
     let folder = tempfile::tempdir().unwrap();
-    let mut place = address(Place::File(folder.path().join("missing/headgate.db")));
-    place.timeout = Duration::from_millis(200);
-    let store = Store::prepare(&place).unwrap();
-    let failed = write(&store, &[record(NOON)]).await.unwrap_err();
+    let place = address(Place::File(folder.path().join("missing/headgate.db")));
+    let hasty = StoreAddress { timeout: Duration::from_secs(1), ..place.clone() };
+    let store = Store::prepare(&hasty).unwrap();
+    let batch = [record(NOON)];
+    let failed = write(&store, &batch).await.unwrap_err();
     assert!(matches!(failed, Unwritten::Later(_)), "{failed:?}");
     std::fs::create_dir(folder.path().join("missing")).unwrap();
-    write(&store, &[record(NOON)]).await.unwrap();
-    assert_eq!(total(&store).await.requests, 1);
+    until("it is written", async || write(&store, &batch).await.is_ok()).await;
+    let patient = Store::open(&place).await.unwrap();
+    assert_eq!(total(&patient).await.requests, 1);
 }
 
 #[tokio::test]
@@ -328,8 +331,10 @@ async fn while_another_process_holds_the_file_a_batch_waits_and_then_counts_once
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("headgate.db");
     let mut place = address(Place::File(file.clone()));
+    let patient = Store::open(&place).await.unwrap();
     place.timeout = Duration::from_millis(300);
-    let store = Store::open(&place).await.unwrap();
+    let store = Store::prepare(&place).unwrap();
+    until("it opens", async || store.ready().await.is_ok()).await;
     let options = sqlx::sqlite::SqliteConnectOptions::new().filename(&file);
     let mut other = <SqliteConnection as sqlx::Connection>::connect_with(&options).await.unwrap();
     sqlx::query("BEGIN EXCLUSIVE").execute(&mut other).await.unwrap();
@@ -339,6 +344,6 @@ async fn while_another_process_holds_the_file_a_batch_waits_and_then_counts_once
         assert!(matches!(failed, Unwritten::Later(_)), "{failed:?}");
     }
     sqlx::query("ROLLBACK").execute(&mut other).await.unwrap();
-    write(&store, &batch).await.unwrap();
-    assert_eq!(total(&store).await.requests, 2);
+    until("it is written", async || write(&store, &batch).await.is_ok()).await;
+    assert_eq!(total(&patient).await.requests, 2);
 }

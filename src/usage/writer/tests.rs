@@ -25,6 +25,8 @@ struct Scripted {
     tries: Arc<Mutex<usize>>,
     forgotten: Arc<Mutex<Vec<Retention>>>,
     old_steps: Arc<Mutex<usize>>,
+    /// Gets one more record while a batch is written, as from requests that go on; up to 50 batches.
+    busy: Arc<Mutex<Option<Arc<UsageQueue>>>>,
 }
 
 impl Scripted {
@@ -44,6 +46,11 @@ impl Sink for Scripted {
         *self.tries.lock().unwrap() += 1;
         if let Some(fail) = self.fails.lock().unwrap().pop_front() {
             return Err(fail);
+        }
+        if let Some(queue) = &*self.busy.lock().unwrap()
+            && *self.tries.lock().unwrap() < 50
+        {
+            let _is_taken = queue.push(record());
         }
         let models = batch.iter().map(|record| record.counted_model().to_owned());
         self.models.lock().unwrap().extend(models);
@@ -101,7 +108,7 @@ fn record() -> UsageRecord {
 }
 
 struct Desk {
-    queue: UsageQueue,
+    queue: Arc<UsageQueue>,
     close: oneshot::Sender<()>,
     ended: JoinHandle<u64>,
     metrics: Arc<Metrics>,
@@ -110,7 +117,7 @@ struct Desk {
 
 impl Desk {
     fn new(sink: &Scripted) -> Self {
-        let queue = UsageQueue::default();
+        let queue = Arc::new(UsageQueue::default());
         let waiting = queue.open(settings().queue).unwrap();
         let (metrics, clock) = (Arc::new(Metrics::new().unwrap()), Clock::starting_at(day(10)));
         let book = Book::new(sink.clone(), waiting, settings(), clock, metrics.clone());
@@ -153,6 +160,21 @@ async fn what_waits_is_written_in_batches_at_every_flush() {
     pass(5000).await;
     assert_eq!(*sink.tries.lock().unwrap(), 3, "an empty queue writes nothing");
     assert_eq!(desk.close().await, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_comes_while_a_batch_is_written_waits_for_the_next_flush() {
+    let sink = Scripted::default();
+    let desk = Desk::new(&sink);
+    *sink.busy.lock().unwrap() = Some(desk.queue.clone());
+    desk.push(5);
+    pass(600).await;
+    assert_eq!(sink.sizes(), [4, 2], "a transaction for every record, as long as requests go on");
+    pass(1000).await;
+    assert_eq!(sink.sizes(), [4, 2, 1, 1]);
+    *sink.busy.lock().unwrap() = None;
+    assert_eq!(desk.close().await, 0);
+    assert_eq!(sink.sizes(), [4, 2, 1, 1, 1]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -246,7 +268,7 @@ async fn sums_name_so_many_models_and_no_more() {
 #[tokio::test]
 async fn a_writer_on_its_own_thread_closes_after_the_last_record() {
     let sink = Scripted::default();
-    let queue = UsageQueue::default();
+    let queue = Arc::new(UsageQueue::default());
     let waiting: Waiting = queue.open(10).unwrap();
     let metrics = Arc::new(Metrics::new().unwrap());
     let writer = Writer::start(sink.clone(), waiting, settings(), Clock::machine(), metrics).unwrap();
@@ -258,7 +280,7 @@ async fn a_writer_on_its_own_thread_closes_after_the_last_record() {
 
 #[test]
 fn a_queue_that_nobody_empties_takes_nothing() {
-    let queue = UsageQueue::default();
+    let queue = Arc::new(UsageQueue::default());
     assert!(!queue.is_open() && !queue.push(record()));
     let waiting = queue.open(1);
     assert!(queue.is_open() && waiting.is_some());
@@ -267,7 +289,7 @@ fn a_queue_that_nobody_empties_takes_nothing() {
 
 #[test]
 fn a_long_name_of_a_model_is_cut_between_characters() {
-    let queue = UsageQueue::default();
+    let queue = Arc::new(UsageQueue::default());
     let mut waiting = queue.open(1).unwrap();
     assert!(queue.push(UsageRecord { model: "é".repeat(1000) + "x", ..record() }));
     let kept = waiting.try_recv().unwrap();

@@ -105,14 +105,14 @@ async fn a_401_and_a_413_reach_a_caller_still_sending_20_mb() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_429_reaches_a_caller_still_sending_20_mb() {
     let stand = Stand::new("relay: { max_wait_ms: 0 }");
-    let knobs = headgate::simulator::Knobs { retry_after: Some(60.0), ..Default::default() };
+    let knobs = headgate::simulator::Knobs { retry_after: Some(600.0), ..Default::default() };
     stand.upstream.fail(super::stand::fault(FaultKind::RateLimited, knobs));
     stand.gateway.ask(&message("park them all", false)).await.assert_error(429, "rate_limit_error");
     let body = prompt("claude-sonnet-5", &"x".repeat(SIZE), false);
     for habit in HABITS {
         let sent = head(&format!("content-length: {}\r\n", body.len()));
         let connection = stand.gateway.connect().await;
-        let (answer, _) = tokio::time::timeout(Duration::from_secs(30), async {
+        let (answer, _) = tokio::time::timeout(Duration::from_secs(90), async {
             let mut connection = connection;
             connection.send(sent.as_bytes()).await;
             if habit == Habit::SendsSlowly {
@@ -128,8 +128,7 @@ async fn a_429_reaches_a_caller_still_sending_20_mb() {
         .await
         .unwrap();
         answer.assert_error(429, "rate_limit_error");
-        let wait: u64 = answer.header("retry-after").unwrap().parse().unwrap();
-        assert!((50..=61).contains(&wait), "{wait}");
+        assert_eq!(answer.header("retry-after"), Some("120"), "no caller is told to wait longer");
     }
 }
 

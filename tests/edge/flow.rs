@@ -55,6 +55,27 @@ impl Hand {
     }
 }
 
+/// What holds for the gateway must hold in one of five tries: a busy machine may be late, a gateway that waits always is.
+async fn in_one_of_five(mut holds: impl AsyncFnMut() -> Result<(), String>) {
+    let mut said = Vec::new();
+    for _ in 0..5 {
+        match holds().await {
+            Ok(()) => return,
+            Err(why) => said.push(why),
+        }
+    }
+    panic!("{said:#?}");
+}
+
+fn within(limit_ms: u64, taken: Duration, what: &str) -> Result<(), String> {
+    if taken < Duration::from_millis(limit_ms) { Ok(()) } else { Err(format!("{what}: {taken:?}")) }
+}
+
+fn median(mut times: Vec<Duration>) -> Duration {
+    times.sort();
+    times[times.len() / 2]
+}
+
 /// Two small segments, the second sent when the first has arrived unacknowledged: how much later the second arrives.
 /// With Nagle's algorithm it waits for the delayed acknowledgement.
 async fn lag(
@@ -63,8 +84,9 @@ async fn lag(
     first: &str,
     second: &str,
 ) -> Duration {
-    let mut longest = Duration::ZERO;
+    let mut waits = Vec::new();
     for _ in 0..6 {
+        let mut longest = Duration::ZERO;
         for part in [first, second] {
             // Acknowledgements are delayed from here on: the kernel may return to quick ones by itself.
             SockRef::from(&*receiver).set_tcp_quickack(false).unwrap();
@@ -74,8 +96,9 @@ async fn lag(
             assert!(receiver.read(&mut piece).await.unwrap() > 0);
             longest = longest.max(sent.elapsed());
         }
+        waits.push(longest);
     }
-    longest
+    median(waits)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -87,72 +110,83 @@ async fn no_event_waits_for_an_acknowledgement() {
     let (mut receiver, _) = listener.accept().await.unwrap();
     let with_nagle = lag(&mut plain, &mut receiver, "one", "two").await;
 
-    let hand = Hand::new().await;
-    let (mut caller, mut upstream) = hand.asked().await;
-    upstream.write_all(format!("{HEAD}{}{}", start(), delta()).as_bytes()).await.unwrap();
-    let mut answer = caller.head().await.unwrap();
-    caller.body(&mut answer, |answer| answer.count("content_block_delta") == 1).await;
-    let through = lag(&mut upstream, &mut caller.stream, &delta(), &delta()).await;
     assert!(with_nagle > Duration::from_millis(30), "the kernel delays no acknowledgement: {with_nagle:?}");
-    assert!(
-        through < Duration::from_millis(30),
-        "an event waited {through:?}; with Nagle it is {with_nagle:?}"
-    );
+
+    in_one_of_five(async || {
+        let hand = Hand::new().await;
+        let (mut caller, mut upstream) = hand.asked().await;
+        upstream.write_all(format!("{HEAD}{}{}", start(), delta()).as_bytes()).await.unwrap();
+        let mut answer = caller.head().await.unwrap();
+        caller.body(&mut answer, |answer| answer.count("content_block_delta") == 1).await;
+        let through = lag(&mut upstream, &mut caller.stream, &delta(), &delta()).await;
+        within(30, through, "an event waited")
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_event_leaves_within_5_ms() {
-    let hand = Hand::new().await;
-    let (mut caller, mut upstream) = hand.asked().await;
-    let mut taken = Vec::new();
-    let mut sent = Instant::now();
-    upstream.write_all(format!("{HEAD}{}{}", start(), delta()).as_bytes()).await.unwrap();
-    let mut answer = caller.head().await.unwrap();
-    for number in 1..=40 {
-        caller.body(&mut answer, |answer| answer.count("content_block_delta") == number).await;
-        taken.push(sent.elapsed());
-        tokio::time::sleep(Duration::from_millis(3)).await;
-        sent = Instant::now();
-        upstream.write_all(delta().as_bytes()).await.unwrap();
-    }
-    let first = taken[0];
-    taken.sort();
-    let median = taken[taken.len() / 2];
-    assert!(median < Duration::from_millis(5), "{taken:?}");
-    assert!(first < Duration::from_millis(50), "the first event took {first:?}");
+    in_one_of_five(async || {
+        let hand = Hand::new().await;
+        let (mut caller, mut upstream) = hand.asked().await;
+        let mut taken = Vec::new();
+        let mut sent = Instant::now();
+        upstream.write_all(format!("{HEAD}{}{}", start(), delta()).as_bytes()).await.unwrap();
+        let mut answer = caller.head().await.unwrap();
+        for number in 1..=40 {
+            caller.body(&mut answer, |answer| answer.count("content_block_delta") == number).await;
+            taken.push(sent.elapsed());
+            tokio::time::sleep(Duration::from_millis(3)).await;
+            sent = Instant::now();
+            upstream.write_all(delta().as_bytes()).await.unwrap();
+        }
+        within(50, taken[0], "the first event")?;
+        within(5, median(taken), "the median event")
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_hundred_events_10_ms_apart_arrive_apart() {
     let stand = Stand::new("");
-    let answer = stand.gateway.ask(&message("[[sim:events=100,pace_ms=10]]", true)).await;
-    assert!(answer.is_whole_stream());
-    assert_eq!(answer.count("content_block_delta"), 100);
-    let mut apart: Vec<Duration> = answer.arrivals.windows(2).map(|two| two[1].0 - two[0].0).collect();
-    let separate = apart.iter().filter(|gap| **gap > Duration::from_millis(3)).count();
-    assert!(separate >= 85, "only {separate} of {} arrived apart", apart.len());
-    apart.sort();
-    assert!(apart[apart.len() / 2] < Duration::from_millis(20), "{:?}", apart[apart.len() / 2]);
-    assert_eq!(answer.header("cache-control"), Some("no-cache"));
-    assert_eq!(answer.header("x-accel-buffering"), Some("no"));
+    in_one_of_five(async || {
+        let answer = stand.gateway.ask(&message("[[sim:events=100,pace_ms=10]]", true)).await;
+        assert!(answer.is_whole_stream());
+        assert_eq!(answer.count("content_block_delta"), 100);
+        assert_eq!(answer.header("cache-control"), Some("no-cache"));
+        assert_eq!(answer.header("x-accel-buffering"), Some("no"));
+        let apart: Vec<Duration> = answer.arrivals.windows(2).map(|two| two[1].0 - two[0].0).collect();
+        let separate = apart.iter().filter(|gap| **gap > Duration::from_millis(3)).count();
+        if separate < 85 {
+            return Err(format!("only {separate} of {} arrived apart", apart.len()));
+        }
+        within(20, median(apart), "the median gap")
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_small_request_is_one_write_and_a_large_one_does_not_wait() {
-    let hand = Hand::new().await;
-    let mut caller = hand.gateway.connect().await;
-    for size in [10, 70_000, 1 << 20] {
-        let sent = Instant::now();
-        caller.send(message(&"x".repeat(size), true).as_bytes()).await;
-        let (mut upstream, _) = hand.listener.accept().await.unwrap();
-        SockRef::from(&upstream).set_tcp_quickack(false).unwrap();
-        assert!(read_request(&mut upstream).await);
-        let arrived = sent.elapsed();
-        assert!(size > 70_000 || arrived < Duration::from_millis(38), "{size} bytes took {arrived:?}");
-        upstream.write_all(format!("{HEAD}{}{}", start(), delta()).as_bytes()).await.unwrap();
-        let end = event("message_stop", "") + "0\r\n\r\n";
-        upstream.write_all(end.as_bytes()).await.unwrap();
-        assert!(caller.answer().await.complete);
-        drop(upstream);
-    }
+    in_one_of_five(async || {
+        let hand = Hand::new().await;
+        let mut caller = hand.gateway.connect().await;
+        let mut small = Vec::new();
+        for size in [10, 70_000, 1 << 20] {
+            let sent = Instant::now();
+            caller.send(message(&"x".repeat(size), true).as_bytes()).await;
+            let (mut upstream, _) = hand.listener.accept().await.unwrap();
+            SockRef::from(&upstream).set_tcp_quickack(false).unwrap();
+            assert!(read_request(&mut upstream).await);
+            if size <= 70_000 {
+                small.push(sent.elapsed());
+            }
+            upstream.write_all(format!("{HEAD}{}{}", start(), delta()).as_bytes()).await.unwrap();
+            let end = event("message_stop", "") + "0\r\n\r\n";
+            upstream.write_all(end.as_bytes()).await.unwrap();
+            assert!(caller.answer().await.complete);
+            drop(upstream);
+        }
+        small.into_iter().try_for_each(|taken| within(38, taken, "a small request"))
+    })
+    .await;
 }

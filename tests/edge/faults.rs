@@ -29,6 +29,28 @@ async fn an_error_without_a_length_is_judged_by_its_head() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_upstream_s_time_to_try_again_is_capped_as_ours_is() {
+    for (lines, seconds, again) in [
+        ("retry-after: 99999\r\nx-should-retry: true", Some("120"), Some("false")),
+        ("retry-after-ms: 99999000", Some("120"), Some("false")),
+        ("retry-after: 6.2\r\nx-should-retry: true", Some("7"), Some("true")),
+        ("retry-after: 120", Some("120"), None),
+        ("retry-after: 99999999999999", None, None),
+    ] {
+        let answer = format!(
+            "HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\ncontent-length: {}\r\n{lines}\r\n\r\n{ENVELOPE}",
+            ENVELOPE.len()
+        );
+        let only = Scripted::start(answer, Ending::Fin).await;
+        let gateway = Running::start(&format!("backends:\n{}", only.backend("only")));
+        let told = gateway.ask(&message("tell me", false)).await;
+        assert!(told.status == 503 && told.text().contains("slow down"), "{told:?}");
+        assert_eq!((told.header("retry-after"), told.header("x-should-retry")), (seconds, again), "{lines}");
+        assert_eq!(told.header("retry-after-ms"), None);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_caller_that_knows_no_chunks_gets_its_stream_without_them() {
     let stand = Stand::of(SimulatorConfig::default(), "");
     let request = message("tell me", true).replacen("HTTP/1.1", "HTTP/1.0", 1);

@@ -12,7 +12,7 @@ use headgate::config::{Environment, load};
 use headgate::gateway::Gateway;
 use headgate::pool::health::Hold;
 use headgate::pool::park::{Notice, Park};
-use headgate::pool::table::Seat;
+use headgate::pool::seat::Seat;
 use headgate::remember::{Memory, Reminder};
 use headgate::store::{AuditPage, Change, Kind, NewAudit, Resource, Store, StoredSwitch, SwitchState, Write};
 use headgate_providers::{Dimension, FaultKind, Source};

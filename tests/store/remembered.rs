@@ -119,7 +119,7 @@ async fn a_park_that_ended_meanwhile_is_not_put_back() {
     let before = process(settings("two"), noon());
     park(&before, &seat(&before, "k1").health.park, Duration::from_secs(90));
     saved(&before, &store).await;
-    let (after, _memory) = restarted(settings("two"), &store, noon() + Duration::from_secs(90)).await;
+    let (after, _memory) = restarted(settings("two"), &store, noon() + Duration::from_secs(100)).await;
     assert_eq!(left(&after, &seat(&after, "k1").health.park), None);
 }
 

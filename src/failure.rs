@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use headgate_providers::{Answer, Fault, FaultKind, Obstacle, anthropic};
+use headgate_providers::{Answer, Blame, Fault, FaultKind, Obstacle, anthropic};
 
 /// What happened, in the caller's terms.
 #[derive(Clone, Debug)]
@@ -161,9 +161,11 @@ impl Failure {
         }
     }
 
+    /// Upstream's own answer. What it states of time is told the way ours is: the edge puts it in seconds and caps it.
     fn passed(fault: Fault, free_after: Option<Duration>) -> Self {
-        let overloaded = fault.kind.blame() == headgate_providers::Blame::Capacity;
-        let retry_after = if overloaded { free_after } else { None };
+        let overloaded = fault.kind.blame() == Blame::Capacity;
+        let stated = fault.stated.map(|stated| stated.after);
+        let retry_after = if overloaded { free_after.or(stated) } else { stated };
         match fault.answer {
             // To a caller these mean a key of its own.
             Some(answer) if matches!(answer.status, 401..=403) => {

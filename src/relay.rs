@@ -4,30 +4,29 @@
 //! hide; the lease and the record of the call are RAII, so dropping this future at any await settles everything.
 
 pub mod retry_budget;
+pub mod search;
 pub mod trail;
 
 use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
 
-use headgate_providers::{Fault, MessagesRequest};
+use headgate_providers::Fault;
 use tracing::Instrument as _;
 
 use crate::attempt::{Answered, Attempt};
 use crate::call::Call;
 use crate::clock::Moment;
-use crate::config::checked::Priority;
-use crate::failure::{Failure, FailureKind};
+use crate::failure::Failure;
 use crate::gateway::Gateway;
-use crate::pool::waiting::{Line, Place};
-use crate::pool::{Lease, Plan, Shortage};
+use crate::pool::{Lease, Plan};
 use crate::reply::Reply;
 use crate::settle::Record;
 use crate::telemetry;
 use crate::transport::Transport;
 
-use trail::{Trail, Verdict};
+use search::Search;
+use trail::Trail;
 
 /// One call under way.
 pub struct Relay<T> {
@@ -93,14 +92,7 @@ impl<T: Transport> Relay<T> {
         self.gateway.retry_budget.earn(clock.now(), &settings.relay);
         loop {
             let mut lease = self.lease(trail, record).await?;
-            record.attempt(&lease);
-            self.progress.reads_on.set(lease.candidate().upstream.settings.drain_on_disconnect);
-            record.dropped = trail.dropped();
-            let number = trail.attempts;
-            let answered = self.attempt(&lease, trail.request(&self.call), number).await;
-            self.progress.reads_on.set(false);
-            self.progress.sent_at.get().into_iter().for_each(|sent| record.sent(sent));
-            match answered {
+            match self.attempt(&lease, trail, record).await {
                 Ok(answered) => {
                     lease.absolve(clock.now());
                     trail.answered(&lease, clock.now());
@@ -113,96 +105,49 @@ impl<T: Transport> Relay<T> {
                     trail.abandoned = self.progress.abandoned.get();
                     let bounds = (&settings.relay, &self.gateway.retry_budget);
                     trail.judge(&mut lease, fault, clock.now(), bounds)?;
+                    self.progress.held_since.set(None);
                 }
             }
-            self.progress.held_since.set(None);
         }
-    }
-
-    async fn attempt(
-        &self,
-        lease: &Lease,
-        request: &MessagesRequest,
-        number: u32,
-    ) -> Result<Answered<T::Body>, Fault> {
-        let span = telemetry::attempt_span(lease, number);
-        let attempt = Attempt {
-            transport: &self.transport,
-            clock: self.gateway.clock,
-            call: &self.call,
-            request,
-            bounds: self.gateway.bounds(),
-            held_since: &self.progress.held_since,
-            sent_at: &self.progress.sent_at,
-        };
-        attempt.run(lease).instrument(span).await
     }
 
     /// A key to try: at once, or after a wait in the queue.
     async fn lease(&self, trail: &mut Trail, record: &mut Record) -> Result<Lease, Failure> {
         let asked = self.gateway.clock.now();
-        let mut place = None;
-        let leased = self.lease_or_wait(trail, &mut place).await;
-        if place.is_some() {
+        let mut search = Search::new(&self.gateway, &self.call);
+        let leased = search.run(trail).await;
+        if search.has_waited() {
             record.queued += self.gateway.clock.now().since(asked);
         }
         leased
     }
 
-    async fn lease_or_wait(&self, trail: &mut Trail, place: &mut Option<Place>) -> Result<Lease, Failure> {
-        let pool = &self.gateway.pool;
-        let clock = self.gateway.clock;
-        // Who came first goes first; but nobody's own time passes for it.
-        let mut goes_ahead = false;
-        loop {
-            let now = clock.now();
-            // Of the newest settings: after a reload a key that is gone is not used, and a new one serves.
-            if let Some(plan) = pool.newer_plan(&trail.plan, &self.call.request.outline.model) {
-                trail.replan(plan, &self.call);
-            }
-            let is_first = match place {
-                Some(place) => place.stand(&Line::of(&trail.plan, &trail.avoid), trail.patience_until),
-                None => !pool.is_waited_for(&trail.plan, &trail.avoid),
-            };
-            let spill_until = trail.spill_until(now);
-            let looked = if is_first || goes_ahead || now >= trail.patience_until {
-                pool.lease(&trail.plan, &trail.avoid, now, spill_until).map(Some)
-            } else {
-                pool.look(&trail.plan, &trail.avoid, now, spill_until).map(|()| None)
-            };
-            let shortage = match looked {
-                Ok(Some(lease)) => return Ok(lease),
-                Ok(None) => None,
-                Err(shortage) => Some(shortage),
-            };
-            let until = match &shortage {
-                Some(shortage) => match trail.short(shortage, now)? {
-                    Verdict::Wait(until) => until,
-                    Verdict::Next => continue,
-                },
-                None => trail.patience_until,
-            };
-            let Some(place) = place else {
-                // In line before the last look: what changes in between still wakes this call.
-                *place = pool.join(self.call.started, self.call.request.body.len());
-                goes_ahead = place.is_none() && shortage.is_none();
-                if place.is_none() && !goes_ahead {
-                    return Err(self.queue_full());
-                }
-                continue;
-            };
-            // While a probe is under way nobody waits in vain.
-            if let Some(Shortage { free_at: Some(free_at), probing: false, .. }) = shortage
-                && is_first
-            {
-                place.stays_until(free_at);
-            }
-            let until = if is_first { until } else { trail.own_time(now) };
-            goes_ahead = tokio::select! {
-                () = place.woken() => false,
-                () = clock.sleep_until(until) => true,
-            };
+    /// One attempt with the key, and what the call's record says of it.
+    async fn attempt(
+        &self,
+        lease: &Lease,
+        trail: &mut Trail,
+        record: &mut Record,
+    ) -> Result<Answered<T::Body>, Fault> {
+        record.attempt(lease);
+        record.dropped = trail.dropped();
+        self.progress.reads_on.set(lease.candidate().upstream.settings.drain_on_disconnect);
+        let span = telemetry::attempt_span(lease, trail.attempts);
+        let attempt = Attempt {
+            transport: &self.transport,
+            clock: self.gateway.clock,
+            call: &self.call,
+            request: trail.request(&self.call),
+            bounds: self.gateway.bounds(),
+            held_since: &self.progress.held_since,
+            sent_at: &self.progress.sent_at,
+        };
+        let answered = attempt.run(lease).instrument(span).await;
+        self.progress.reads_on.set(false);
+        if let Some(sent) = self.progress.sent_at.get() {
+            record.sent(sent);
         }
+        answered
     }
 
     fn note(&self, lease: &Lease, fault: &Fault) {
@@ -217,15 +162,5 @@ impl<T: Transport> Relay<T> {
             detail = %fault.detail,
             "attempt failed"
         );
-    }
-
-    fn queue_full(&self) -> Failure {
-        let class = self.call.tenant.as_ref().map_or(Priority::Normal, |tenant| tenant.priority);
-        self.gateway.metrics.rejected("queue", class.name());
-        Failure::new(
-            FailureKind::RateLimited,
-            "Too many requests are waiting for capacity. Please try again later.",
-        )
-        .after(Some(Duration::from_secs(1)))
     }
 }

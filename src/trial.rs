@@ -14,7 +14,7 @@ use headgate_providers::{
 use crate::config::checked::{BedrockSurface, ProviderSettings};
 use crate::gateway::Gateway;
 use crate::pool::Upstream;
-use crate::pool::table::Seat;
+use crate::pool::seat::Seat;
 use crate::transport::{Body, Transport};
 
 /// Longest trial.

@@ -82,6 +82,33 @@ pub struct Encode<'a> {
     pub wall: SystemTime,
 }
 
+impl Encode<'_> {
+    /// Whether a configured header takes the place of any other of this name.
+    pub(crate) fn replaces(&self, name: &str) -> bool {
+        self.extra_headers.iter().any(|(other, _)| other == name)
+    }
+
+    /// Adds the credential as the Messages API takes it, where no configured header stands in its place. AWS keys sign in the
+    /// dialects that know them.
+    pub(crate) fn present(&self, headers: &mut Headers) {
+        let (name, value) = match self.credential {
+            Credential::ApiKey(secret) => ("x-api-key", secret.expose().to_owned()),
+            Credential::Bearer(secret) => ("authorization", format!("Bearer {}", secret.expose())),
+            Credential::Aws(_) | Credential::None => return,
+        };
+        if !self.replaces(name) {
+            headers.push(name, value);
+        }
+    }
+
+    /// Adds the configured headers.
+    pub(crate) fn add_configured(&self, headers: &mut Headers) {
+        for (name, value) in self.extra_headers {
+            headers.push(name.clone(), value.expose().to_owned());
+        }
+    }
+}
+
 /// Bounds of what a decoder holds.
 #[derive(Clone, Copy, Debug)]
 pub struct Bounds {

@@ -9,7 +9,8 @@ use super::tally::Tally;
 use crate::clock::Moment;
 use crate::gateway::Gateway;
 use crate::pool::park::{Gate, Park};
-use crate::pool::table::{Seat, Table, Upstream};
+use crate::pool::seat::Seat;
+use crate::pool::table::{Table, Upstream};
 use crate::simulator::{Control, KeyStats};
 
 /// Looks at everything once.

@@ -169,6 +169,7 @@ impl Transport for Links {
         };
         let answer = self.aside.run(sending).await.map_err(|error| send_fault(&error, size))?;
         let head = head(&answer);
+        // What could be passed over was left out below awc.
         if head.status < 200 {
             return Err(Fault::new(FaultKind::Malformed, "an interim answer that nobody asked for"));
         }

@@ -208,35 +208,8 @@ struct Named {
 async fn fetch(edge: &Edge, pattern: &str, after: Option<&str>) -> Result<Bytes, Failure> {
     let gateway = &edge.gateway;
     let plan = gateway.pool.plan(pattern).ok_or_else(|| unknown_model(pattern))?;
-    let mut headers = Headers::with_capacity(1);
-    headers.push("anthropic-version", "2023-06-01");
-    let query = match after {
-        None => format!("limit={LARGEST_PAGE}"),
-        Some(id) => {
-            // An id is a word of the API's own; anything else would not be sent on.
-            let word = id.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.:@".contains(&byte));
-            if !word {
-                return Err(internal());
-            }
-            format!("limit={LARGEST_PAGE}&after_id={id}")
-        }
-    };
-    let outline = Outline {
-        model: pattern.to_owned(),
-        model_span: 0..0,
-        stream: false,
-        max_tokens: None,
-        user_id: None,
-    };
-    let request = MessagesRequest {
-        operation: Operation::Models,
-        body: Bytes::new(),
-        query: Some(query),
-        headers,
-        outline,
-    };
+    let request = asking_for_page(pattern, after)?;
     let started = gateway.clock.now();
-    let settings = gateway.settings();
     let record = Record::open(gateway.clone(), RequestId::new(), "models_upstream", started);
     let call = Rc::new(Call {
         id: record.id.clone(),
@@ -244,11 +217,10 @@ async fn fetch(edge: &Edge, pattern: &str, after: Option<&str>) -> Result<Bytes,
         request,
         started,
         patience_until: started,
-        deadline: started + settings.deadlines.whole,
+        deadline: started + gateway.settings().deadlines.whole,
         fallback: Fallback::Any,
         used: OnceLock::new(),
     });
-    drop(settings);
     let relay = Relay {
         gateway: gateway.clone(),
         transport: edge.links.clone(),
@@ -269,6 +241,29 @@ async fn fetch(edge: &Edge, pattern: &str, after: Option<&str>) -> Result<Bytes,
             Err(ended.failure)
         }
     }
+}
+
+/// Upstream is asked for the page behind the model `after`, on behalf of the route of `pattern`.
+fn asking_for_page(pattern: &str, after: Option<&str>) -> Result<MessagesRequest, Failure> {
+    let query = match after {
+        None => format!("limit={LARGEST_PAGE}"),
+        // An id is a word of the API's own; anything else would not be sent on.
+        Some(id) if id.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.:@".contains(&byte)) => {
+            format!("limit={LARGEST_PAGE}&after_id={id}")
+        }
+        Some(_) => return Err(internal()),
+    };
+    let mut headers = Headers::with_capacity(1);
+    headers.push("anthropic-version", "2023-06-01");
+    let outline = Outline {
+        model: pattern.to_owned(),
+        model_span: 0..0,
+        stream: false,
+        max_tokens: None,
+        user_id: None,
+    };
+    let (operation, body, query) = (Operation::Models, Bytes::new(), Some(query));
+    Ok(MessagesRequest { operation, body, query, headers, outline })
 }
 
 /// One page of `models` (Models API: `limit`, `before_id`, `after_id`).

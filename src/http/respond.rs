@@ -74,7 +74,8 @@ pub fn failure(
     if let Some(span) = failure.retry_after {
         let seconds = whole_seconds(span);
         headers.push("retry-after", seconds.min(most).to_string());
-        if seconds > most && !headers.has("x-should-retry") {
+        if seconds > most {
+            headers.retain(|name| name != "x-should-retry");
             headers.push("x-should-retry", "false");
         }
     }
@@ -106,10 +107,10 @@ pub fn estimate(mut record: Record, tokens: u64) -> HttpResponse {
 /// What upstream said and may be shown; what is no envelope becomes one of the same status.
 fn passed(gateway: &Gateway, failure: &Failure, answer: &Answer, id: &str) -> (Headers, Bytes) {
     let expose = gateway.settings().relay.expose_upstream_limits;
-    let own_time = failure.retry_after.is_some();
-    let mut headers = answer
-        .headers
-        .kept(6, |name| reply_header_passes(name, expose) && !(own_time && name.starts_with("retry-after")));
+    // The time to try again is the failure's, which knows what upstream stated.
+    let mut headers = answer.headers.kept(6, |name| {
+        reply_header_passes(name, expose) && !matches!(name, "retry-after" | "retry-after-ms")
+    });
     if !answer.body.is_empty() {
         // What a cloud said in its own words, told in ours, has no id yet.
         let body = anthropic::identified(&answer.body, headers.get("request-id").unwrap_or(id));

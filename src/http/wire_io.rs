@@ -2,7 +2,7 @@
 //!
 //! It says what awc would hide: an end before the framing's own end is an error, not a clean end; a reused connection that
 //! fails before its first byte of an answer was stale; after a refused write the answer that may already be there is still
-//! read. Sources: behaviour of awc 3.11 as measured, RFC 9112 section 9.
+//! read; what of an answer is only interim never reaches awc ([`Chunks`]). Sources: behaviour of awc 3.11 as measured, RFC 9112 section 9.
 
 use std::fmt;
 use std::io;
@@ -107,23 +107,28 @@ impl AsyncRead for WireIo {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
-        let read = match &mut self.stream {
-            Stream::Plain(tcp) => Pin::new(tcp).poll_read(cx, buffer),
-            Stream::Tls(tls) => Pin::new(tls).poll_read(cx, buffer),
-        };
-        match std::task::ready!(read) {
-            Ok(()) if buffer.filled().len() > before => {
-                self.served = true;
-                if std::mem::take(&mut self.awaiting) {
-                    self.chunks.begin();
+        loop {
+            let read = match &mut self.stream {
+                Stream::Plain(tcp) => Pin::new(tcp).poll_read(cx, buffer),
+                Stream::Tls(tls) => Pin::new(tls).poll_read(cx, buffer),
+            };
+            match std::task::ready!(read) {
+                Ok(()) if buffer.filled().len() > before => {
+                    self.served = true;
+                    if std::mem::take(&mut self.awaiting) {
+                        self.chunks.begin();
+                    }
+                    let left = self.chunks.join(&mut buffer.filled_mut()[before..]);
+                    buffer.set_filled(before + left);
+                    // Where all of it was interim answers, nothing has come yet: no bytes would mean the end.
+                    if left > 0 {
+                        return Poll::Ready(Ok(()));
+                    }
                 }
-                let left = self.chunks.join(&mut buffer.filled_mut()[before..]);
-                buffer.set_filled(before + left);
-                Poll::Ready(Ok(()))
+                Ok(()) if buffer.remaining() == 0 => return Poll::Ready(Ok(())),
+                Ok(()) => return Poll::Ready(Err(self.broken(io::ErrorKind::UnexpectedEof))),
+                Err(error) => return Poll::Ready(Err(self.broken(error.kind()))),
             }
-            Ok(()) if buffer.remaining() == 0 => Poll::Ready(Ok(())),
-            Ok(()) => Poll::Ready(Err(self.broken(io::ErrorKind::UnexpectedEof))),
-            Err(error) => Poll::Ready(Err(self.broken(error.kind()))),
         }
     }
 }

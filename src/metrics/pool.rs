@@ -2,7 +2,6 @@
 //! drift.
 
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::Duration;
 
 use prometheus::{GaugeVec, IntGauge, IntGaugeVec};
 
@@ -10,11 +9,9 @@ use super::families::Maker;
 use crate::clock::Moment;
 use crate::pool::breaker::Breaker;
 use crate::pool::park::Gate;
-use crate::pool::table::{Seat, Upstream};
+use crate::pool::seat::KeyState;
+use crate::pool::table::Upstream;
 use crate::pool::{Pool, Table};
-
-/// Every state of [`Seat::state`].
-const STATES: [&str; 6] = ["ready", "parked", "probing", "disabled", "draining", "drained"];
 
 /// What is read from the pool.
 pub struct PoolGauges {
@@ -64,8 +61,9 @@ impl PoolGauges {
             let labels = [upstream.settings.name.as_str(), seat.id.name.as_str()];
             self.in_flight.with_label_values(&labels).set(i64::from(seat.health.in_flight.load(Relaxed)));
             let (state, remaining) = seat.state(now);
-            for name in STATES {
-                self.state.with_label_values(&[labels[0], labels[1], name]).set(i64::from(name == state));
+            for known in KeyState::ALL {
+                let gauge = self.state.with_label_values(&[labels[0], labels[1], known.name()]);
+                gauge.set(i64::from(known == state));
             }
             self.parked_until.with_label_values(&labels).set(remaining.as_secs_f64());
         }
@@ -86,33 +84,5 @@ fn degree(breaker: &Breaker, now: Moment) -> i64 {
         Gate::Open => 0,
         Gate::Probe | Gate::Probing => 1,
         Gate::Until(_) => 2,
-    }
-}
-
-impl Seat {
-    /// The key's state as a fixed name, with the time its longest park has left.
-    #[must_use]
-    pub fn state(&self, now: Moment) -> (&'static str, Duration) {
-        if !self.health.takes_calls() {
-            let draining = self.health.is_enabled() && self.health.draining.load(Relaxed);
-            let state = match (draining, self.health.in_flight.load(Relaxed)) {
-                (true, 0) => "drained",
-                (true, _) => "draining",
-                (false, _) => "disabled",
-            };
-            return (state, Duration::ZERO);
-        }
-        let classes = self.health.classes().into_iter().chain(self.group.classes());
-        let parks = classes.map(|(_, park)| park).chain([self.health.park.clone(), self.group.park.clone()]);
-        let mut state = ("ready", Duration::ZERO);
-        for park in parks {
-            match park.gate(now) {
-                Gate::Open | Gate::Probe => {}
-                Gate::Probing if state.1.is_zero() => state.0 = "probing",
-                Gate::Probing => {}
-                Gate::Until(until) => state = ("parked", state.1.max(until.since(now))),
-            }
-        }
-        state
     }
 }

@@ -11,6 +11,7 @@ pub mod class;
 pub mod health;
 pub mod lease;
 pub mod park;
+pub mod seat;
 pub mod table;
 mod told;
 pub mod waiting;

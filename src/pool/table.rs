@@ -17,12 +17,13 @@ use sha2::{Digest as _, Sha256};
 use super::breaker::Breaker;
 use super::capability;
 use super::class::model_class;
-use super::health::{BackendState, Group, Health, KeyId, States};
+use super::health::{BackendState, Health, KeyId, States};
 use super::park::Park;
+use super::seat::Seat;
 use crate::config::checked::{
     Backend, BedrockSurface, Credential, Key, ModelPattern, ProviderSettings, Route, Settings, Target,
 };
-use crate::credentials::{Credentials, Holder};
+use crate::credentials::Credentials;
 use crate::prices::Schedule;
 
 /// Most models with a remembered plan; beyond it plans are made anew each time.
@@ -42,24 +43,6 @@ pub struct Upstream {
     pub keys: Vec<Arc<Seat>>,
     /// Its breakers, across snapshots.
     pub state: Arc<BackendState>,
-}
-
-/// A key of this snapshot with its state.
-pub struct Seat {
-    /// Its id.
-    pub id: KeyId,
-    /// The id's name, for what keeps it a while.
-    pub name: Arc<str>,
-    /// Relative share.
-    pub weight: f64,
-    /// The group's name.
-    pub group_name: String,
-    /// What it presents.
-    pub credential: Holder,
-    /// Its state.
-    pub health: Arc<Health>,
-    /// Its group's state.
-    pub group: Arc<Group>,
 }
 
 /// A key that may serve a model.

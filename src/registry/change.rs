@@ -170,23 +170,8 @@ async fn make(
     mut draft: Draft,
 ) -> Result<Made, Refusal> {
     let old = gateway.registry.view(gateway);
-    let vault = Vault::of(&gateway.settings().store);
-    let mut view = (*old).clone();
-    for intent in &draft.intents {
-        put(&mut view, intent, vault.as_ref(), gateway)?;
-    }
-    let targets: BTreeSet<(Kind, String)> = draft.intents.iter().map(Intent::target).collect();
-    let (mut view, settings) = compose(gateway, view).await?;
-    let mut left_out: Vec<LeftOut> = Vec::new();
-    for (target, out) in &view.left_out {
-        if targets.contains(target) {
-            left_out.push(out.clone());
-        } else if !old.left_out.contains_key(target) {
-            let (kind, id) = (out.kind.name(), &out.id);
-            return Err(Refusal::Conflict(format!("the {kind} `{id}` needs it: {}", out.text)));
-        }
-    }
-    left_out.extend(private(&settings, &targets).await);
+    let (mut view, settings) = propose(gateway, &old, &draft).await?;
+    let left_out = misfits(&old, &view, &settings, &draft).await?;
     if let (Some(out), false) = (left_out.first(), draft.lenient) {
         return Err(Refusal::Wrong { field: out.field.clone(), text: out.text.clone() });
     }
@@ -194,7 +179,61 @@ async fn make(
     if !draft.expected {
         return Err(Refusal::Changed);
     }
-    for out in &left_out {
+    leave_as_they_were(&left_out, &old, &mut view, &mut draft);
+    let warning = judge(gateway, &settings)?;
+    let view = Arc::new(view);
+    if !dry && !draft.intents.is_empty() {
+        let change = record(&old, &view, actor, &draft, gateway);
+        if let Err(error) = store.change(change).await {
+            // A write that was given up on may be done all the same.
+            gateway.registry.doubtful.store(matches!(error, StoreError::Unavailable { .. }), Relaxed);
+            return Err(error.into());
+        }
+        gateway.pool.switch_off_by_name(&draft.off);
+        gateway.registry.view.store(view.clone());
+        crate::reload::put_in_force(gateway, settings);
+        tell(gateway, actor, &draft, warning);
+    }
+    Ok(Made { view, left_out, warning })
+}
+
+/// What would be known with the draft in it, and the settings that this makes.
+async fn propose(gateway: &Gateway, old: &View, draft: &Draft) -> Result<(View, Settings), Refusal> {
+    let vault = Vault::of(&gateway.settings().store);
+    let mut view = old.clone();
+    for intent in &draft.intents {
+        put(&mut view, intent, vault.as_ref(), gateway)?;
+    }
+    compose(gateway, view).await
+}
+
+/// What of the draft does not fit.
+///
+/// # Errors
+/// Something that is there already would not fit any more.
+async fn misfits(
+    old: &View,
+    new: &View,
+    settings: &Settings,
+    draft: &Draft,
+) -> Result<Vec<LeftOut>, Refusal> {
+    let targets: BTreeSet<(Kind, String)> = draft.intents.iter().map(Intent::target).collect();
+    let mut found = Vec::new();
+    for (target, out) in &new.left_out {
+        if targets.contains(target) {
+            found.push(out.clone());
+        } else if !old.left_out.contains_key(target) {
+            let (kind, id) = (out.kind.name(), &out.id);
+            return Err(Refusal::Conflict(format!("the {kind} `{id}` needs it: {}", out.text)));
+        }
+    }
+    found.extend(private(settings, &targets).await);
+    Ok(found)
+}
+
+/// Takes what does not fit out of the view and the draft again.
+fn leave_as_they_were(left_out: &[LeftOut], old: &View, view: &mut View, draft: &mut Draft) {
+    for out in left_out {
         let target = (out.kind, out.id.clone());
         match old.entries.get(&target) {
             Some(entry) => view.entries.insert(target.clone(), entry.clone()),
@@ -203,29 +242,18 @@ async fn make(
         view.left_out.remove(&target);
         draft.intents.retain(|intent| intent.target() != target);
     }
-    if let Some(problem) = crate::reload::judge(gateway.reloads.started(), &settings) {
+}
+
+/// Whether these settings may follow those in force, and what an operator may not expect of them.
+fn judge(gateway: &Gateway, new: &Settings) -> Result<Option<&'static str>, Refusal> {
+    if let Some(problem) = crate::reload::judge(gateway.reloads.started(), new) {
         return Err(Refusal::Conflict(problem));
     }
     let in_force = gateway.settings();
-    if let Some(text) = last_of_all(&in_force, &settings) {
-        return Err(Refusal::Conflict(text.to_owned()));
+    match last_of_all(&in_force, new) {
+        Some(text) => Err(Refusal::Conflict(text.to_owned())),
+        None => Ok(other_models(&in_force, new)),
     }
-    let warning = other_models(&in_force, &settings);
-    let view = Arc::new(view);
-    if dry || draft.intents.is_empty() {
-        return Ok(Made { view, left_out, warning });
-    }
-    let change = record(&old, &view, actor, &draft, gateway);
-    if let Err(error) = store.change(change).await {
-        // A write that was given up on may be done all the same.
-        gateway.registry.doubtful.store(matches!(error, StoreError::Unavailable { .. }), Relaxed);
-        return Err(error.into());
-    }
-    gateway.pool.switch_off_by_name(&draft.off);
-    gateway.registry.view.store(view.clone());
-    crate::reload::put_in_force(gateway, settings);
-    tell(gateway, actor, &draft, warning);
-    Ok(Made { view, left_out, warning })
 }
 
 /// Tells the log and those who watch events of a change that is in force.

@@ -10,7 +10,8 @@ use headgate_providers::{Dimension, FaultKind, Source};
 use crate::clock::Moment;
 use crate::pool::health::Hold;
 use crate::pool::park::{Notice, Park};
-use crate::pool::table::{Seat, Table};
+use crate::pool::seat::Seat;
+use crate::pool::table::Table;
 use crate::store::{ParkScope, StoredPark, StoredSwitch, SwitchState};
 
 /// A park as the pool has it. Compared by moments, which stay as they are while dates move with the machine's clock.

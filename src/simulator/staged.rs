@@ -89,65 +89,38 @@ fn wire_kind(kind: FaultKind) -> bool {
 
 /// Stages an answer with its fault.
 pub fn stage(reply: &Reply, fault: &Fault, request_id: &str) -> Play {
+    use FaultKind as K;
     let nothing = |curtain| Play { lines: Vec::new(), curtain, complete: false };
     let framing = if reply.streamed() { Framing::Chunked } else { Framing::Length(reply.length()) };
     let stage = Stage { reply, fault, framing };
     match fault.kind {
-        FaultKind::CloseBeforeHead => nothing(Curtain::Close),
-        FaultKind::ResetBeforeHead => nothing(Curtain::Reset),
-        FaultKind::StallBeforeHead => nothing(Curtain::Hang),
-        FaultKind::Reset => stage.broken(Curtain::Reset),
-        FaultKind::Fin => stage.broken(Curtain::Fin),
-        FaultKind::Close => stage.broken(Curtain::Close),
-        FaultKind::Stall => stage.broken(Curtain::Hang),
-        FaultKind::EndEarly | FaultKind::IncompleteJson => stage.early_end(),
-        FaultKind::Pings => stage.pings(),
-        FaultKind::ErrorEvent | FaultKind::ExceptionFrame | FaultKind::ErrorFrame => {
-            stage.error_event(request_id)
-        }
-        FaultKind::CorruptCrc | FaultKind::OversizedFrame | FaultKind::KeepAlives => stage.odd(),
-        FaultKind::HoldOpen => {
-            let mut play = stage.whole();
-            if reply.streamed() {
-                play.lines.pop();
-            }
-            Play { curtain: Curtain::Hang, ..play }
-        }
-        FaultKind::DuplicateStop => stage.duplicate_stop(),
-        FaultKind::GarbageHead => {
-            Play { lines: vec![line(GARBAGE)], curtain: Curtain::Close, complete: false }
-        }
-        FaultKind::Garbage => stage.garbage(),
-        FaultKind::WrongContentType => {
-            let mut reply = Reply::whole(200, "text/html; charset=UTF-8", PAGE);
-            reply.headers.extend(reply_headers_without_type(stage.reply));
-            let framing = Framing::Length(reply.length());
-            Stage { reply: &reply, fault, framing }.whole()
-        }
-        FaultKind::Unframed => Stage { framing: Framing::UntilClose, ..stage }.whole(),
-        FaultKind::EarlyHints => {
-            let mut play = stage.whole();
-            play.lines.insert(0, line("HTTP/1.1 103 Early Hints\r\nlink: </style.css>; rel=preload\r\n\r\n"));
-            play
-        }
-        FaultKind::ByteWrites => {
-            let mut play = stage.whole();
-            play.lines = play.lines.into_iter().flat_map(by_bytes).collect();
-            play
-        }
-        FaultKind::CloseAfter | FaultKind::None | FaultKind::SlowRead | FaultKind::Delay => stage.whole(),
-        FaultKind::InvalidKey | FaultKind::Billing | FaultKind::Forbidden | FaultKind::ModelNotFound => {
-            stage.whole()
-        }
-        FaultKind::NotFound | FaultKind::RateLimited | FaultKind::EnforcedSpendLimit => stage.whole(),
-        FaultKind::RampLimit | FaultKind::UsageLimit | FaultKind::WorkspaceUsageLimit => stage.whole(),
-        FaultKind::LowCredit | FaultKind::OnHold | FaultKind::BadRequest | FaultKind::TooLarge => {
-            stage.whole()
-        }
-        FaultKind::Early413 | FaultKind::Unprocessable | FaultKind::ServerError => stage.whole(),
-        FaultKind::Unavailable | FaultKind::Timeout | FaultKind::Overloaded => stage.whole(),
-        FaultKind::Html | FaultKind::Raw | FaultKind::Exception | FaultKind::GoogleError => stage.whole(),
-        FaultKind::SharedCapacity | FaultKind::ProvisionedThroughput => stage.whole(),
+        K::CloseBeforeHead => nothing(Curtain::Close),
+        K::ResetBeforeHead => nothing(Curtain::Reset),
+        K::StallBeforeHead => nothing(Curtain::Hang),
+        K::Reset => stage.broken(Curtain::Reset),
+        K::Fin => stage.broken(Curtain::Fin),
+        K::Close => stage.broken(Curtain::Close),
+        K::Stall => stage.broken(Curtain::Hang),
+        K::EndEarly | K::IncompleteJson => stage.early_end(),
+        K::Pings => stage.pings(),
+        K::ErrorEvent | K::ExceptionFrame | K::ErrorFrame => stage.error_event(request_id),
+        K::CorruptCrc | K::OversizedFrame | K::KeepAlives => stage.odd(),
+        K::HoldOpen => stage.held_open(),
+        K::DuplicateStop => stage.duplicate_stop(),
+        K::GarbageHead => Play { lines: vec![line(GARBAGE)], curtain: Curtain::Close, complete: false },
+        K::Garbage => stage.garbage(),
+        K::WrongContentType => stage.page(),
+        K::Unframed => Stage { framing: Framing::UntilClose, ..stage }.whole(),
+        K::EarlyHints => stage.behind_hints(),
+        K::ByteWrites => stage.byte_by_byte(),
+        // What goes wrong with these is in the answer, or happens around it.
+        K::None | K::CloseAfter | K::SlowRead | K::Delay | K::Early413 | K::Timeout => stage.whole(),
+        K::InvalidKey | K::Billing | K::Forbidden | K::OnHold | K::LowCredit => stage.whole(),
+        K::ModelNotFound | K::NotFound | K::BadRequest | K::TooLarge | K::Unprocessable => stage.whole(),
+        K::RateLimited | K::RampLimit | K::SharedCapacity | K::ProvisionedThroughput => stage.whole(),
+        K::EnforcedSpendLimit | K::UsageLimit | K::WorkspaceUsageLimit => stage.whole(),
+        K::ServerError | K::Unavailable | K::Overloaded | K::Exception | K::GoogleError => stage.whole(),
+        K::Html | K::Raw => stage.whole(),
     }
 }
 
@@ -252,6 +225,35 @@ impl Stage<'_> {
         let mut lines = self.joined(lines);
         lines.extend(self.terminator());
         Play { lines, curtain: Curtain::Close, complete: oddity == Oddity::KeepAlives }
+    }
+
+    /// All but the framing's end, which never comes.
+    fn held_open(self) -> Play {
+        let mut play = self.whole();
+        if self.reply.streamed() {
+            play.lines.pop();
+        }
+        Play { curtain: Curtain::Hang, ..play }
+    }
+
+    /// A web server's page in place of the answer.
+    fn page(self) -> Play {
+        let mut reply = Reply::whole(200, "text/html; charset=UTF-8", PAGE);
+        reply.headers.extend(reply_headers_without_type(self.reply));
+        let framing = Framing::Length(reply.length());
+        Stage { reply: &reply, fault: self.fault, framing }.whole()
+    }
+
+    fn behind_hints(self) -> Play {
+        let mut play = self.whole();
+        play.lines.insert(0, line("HTTP/1.1 103 Early Hints\r\nlink: </style.css>; rel=preload\r\n\r\n"));
+        play
+    }
+
+    fn byte_by_byte(self) -> Play {
+        let mut play = self.whole();
+        play.lines = play.lines.into_iter().flat_map(by_bytes).collect();
+        play
     }
 
     fn duplicate_stop(self) -> Play {

@@ -2,9 +2,11 @@
 
 use std::path::Path;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use headgate_providers::framing::aws::frame;
 
-use crate::support::{Answer, Ask, Told, World};
+use crate::support::{Answer, Ask, Told, World, recorded, wrong_beginnings};
 
 /// Bedrock with `aws-1` and `aws-2` of two accounts first, then Anthropic with `k1`.
 fn world() -> World {
@@ -37,6 +39,16 @@ fn behind_content(body: &[u8]) -> usize {
         let length = body[at..].first_chunk::<4>().copied().unwrap();
         at + u32::from_be_bytes(length) as usize
     })
+}
+
+/// Server-sent events as Bedrock frames them.
+fn framed(events: &str) -> Vec<u8> {
+    let data = events.lines().filter_map(|line| line.strip_prefix("data: "));
+    let frames = data.map(|data| {
+        let payload = serde_json::json!({ "bytes": STANDARD.encode(data), "p": "abc" }).to_string();
+        frame(&[(":message-type", "event"), (":event-type", "chunk")], payload.as_bytes()).unwrap()
+    });
+    frames.collect::<Vec<_>>().concat()
 }
 
 fn stream(body: Vec<u8>) -> Answer {
@@ -95,6 +107,20 @@ async fn an_exception_before_content_fails_over_unseen() {
         assert_eq!((told.status, told.events("message_stop")), (200, 1), "{name}");
         assert!(!told.text().contains("event: error") && told.text().contains("hello "), "{name}");
         assert_eq!(world.wire.order().last().map(String::as_str), Some("k1"), "{name}");
+        world.assert_idle();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_that_begins_wrongly_fails_over_before_anything_is_shown() {
+    for (what, events) in wrong_beginnings() {
+        let world = world();
+        for key in ["aws-1", "aws-2"] {
+            world.wire.always(key, stream(framed(&events)));
+        }
+        let told = world.ask(&Ask::stream().now()).await;
+        assert_eq!(told.text(), recorded("hello there"), "{what}");
+        assert_eq!(told.headers.get("x-headgate-backend"), Some("a"), "{what}");
         world.assert_idle();
     }
 }

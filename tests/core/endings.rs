@@ -52,6 +52,26 @@ async fn what_upstream_says_of_the_request_or_of_itself_passes_byte_for_byte() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_time_that_upstream_states_with_an_error_that_passes_is_told_as_ours_is() {
+    for status in [500, 502, 503, 504, 400] {
+        for (name, value, seconds) in [
+            ("retry-after", "99999", Some(99_999.0)),
+            ("retry-after", "7.5", Some(7.5)),
+            ("retry-after-ms", "700", Some(0.7)),
+            ("retry-after", "Tue, 17 Mar 2026 12:00:09 GMT", Some(9.0)),
+            ("retry-after", "99999999999999", None),
+            ("retry-after", "a while", None),
+        ] {
+            let told =
+                ending(&Ask::whole(), Answer::error(status, "api_error", "busy").with(name, value)).await;
+            assert_eq!((told.status, told.retry_after()), (status, seconds), "{name}: {value}");
+        }
+    }
+    let told = ending(&Ask::whole(), Answer::overloaded().with("retry-after", "99999")).await;
+    assert!(told.retry_after().unwrap() > 99_999.0, "the end of the only key's park");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_missing_model_of_the_only_backend_passes_as_upstream_says_it() {
     let told = ending(&Ask::whole(), Answer::no_such_model()).await;
     assert_eq!(told.status, 404);

@@ -2,6 +2,7 @@
 
 use std::sync::atomic::Ordering::Relaxed;
 
+use headgate::pool::seat::KeyState;
 use headgate_providers::FaultKind;
 use serde_json::{Value, json};
 
@@ -67,7 +68,7 @@ async fn a_draining_key_is_told_drained_when_its_last_call_ends() {
     let busy = if world.seat("k1").health.in_flight.load(Relaxed) == 1 { "k1" } else { "k2" };
     let health = world.seat(busy).health.clone();
     health.draining.store(true, Relaxed);
-    assert_eq!(world.seat(busy).state(world.gateway.clock.now()).0, "draining");
+    assert_eq!(world.seat(busy).state(world.gateway.clock.now()).0, KeyState::Draining);
     for _ in 0..4 {
         assert_eq!(world.ask(&Ask::whole()).await.status, 200);
     }
@@ -78,5 +79,5 @@ async fn a_draining_key_is_told_drained_when_its_last_call_ends() {
         told(&world),
         [("key", json!({ "key": busy, "backend": "a", "state": "drained", "by": null }))]
     );
-    assert_eq!(world.seat(busy).state(world.gateway.clock.now()).0, "drained");
+    assert_eq!(world.seat(busy).state(world.gateway.clock.now()).0, KeyState::Drained);
 }

@@ -8,7 +8,9 @@ use headgate::failure::FailureKind;
 use headgate::pool::table::Scope;
 use headgate_providers::{FaultKind, Operation};
 
-use crate::support::{Answer, Ask, World, backend, backends, envelope, recorded, split, sse, whole};
+use crate::support::{
+    Answer, Ask, World, backend, backends, envelope, recorded, split, sse, whole, wrong_beginnings,
+};
 
 /// The head of an error answer whose body follows.
 fn error_head(status: u16) -> Answer {
@@ -143,20 +145,7 @@ async fn a_success_without_whole_content_is_no_answer() {
 
 #[tokio::test(start_paused = true)]
 async fn a_stream_that_begins_wrongly_fails_over_before_anything_is_shown() {
-    let (opening, words, closing) = split("lost words");
-    let stop = sse("message_stop", r#"{"type":"message_stop"}"#);
-    let broken = sse("content_block_delta", "{\"type\":\"content_block_delta\",");
-    for (what, body) in [
-        ("only the end", stop.clone()),
-        ("an end behind the opening", opening.clone() + &stop),
-        ("no message_start", words.concat() + &closing),
-        ("a first delta that is no JSON", opening.clone() + &broken + &words[0] + &closing),
-        ("a first delta that is a word", opening.clone() + &sse("content_block_delta", "hello") + &closing),
-        (
-            "binary rubbish for a delta",
-            opening.clone() + &sse("content_block_delta", "\u{0}\u{1}\u{fffd}") + &closing,
-        ),
-    ] {
+    for (what, body) in wrong_beginnings() {
         let world = World::new(&backends(&[("a", &["k1"]), ("b", &["k2"])]));
         world.wire.script("k1", [Answer::raw(body)]);
         let told = world.ask(&Ask::stream()).await;

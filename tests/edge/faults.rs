@@ -9,6 +9,8 @@ use super::scripted::{Ending, Scripted};
 use super::stand::{Running, Stand};
 
 const ENVELOPE: &str = r#"{"type":"error","error":{"type":"rate_limit_error","message":"slow down"}}"#;
+const WHOLE: &str =
+    r#"{"type":"message","role":"assistant","content":[],"usage":{"input_tokens":1,"output_tokens":1}}"#;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_error_without_a_length_is_judged_by_its_head() {
@@ -26,6 +28,82 @@ async fn an_error_without_a_length_is_judged_by_its_head() {
         }
         assert_eq!(first.served(), 1, "its group is parked");
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_upstream_s_time_to_try_again_is_capped_as_ours_is() {
+    for (lines, seconds, again) in [
+        ("retry-after: 99999\r\nx-should-retry: true", Some("120"), Some("false")),
+        ("retry-after-ms: 99999000", Some("120"), Some("false")),
+        ("retry-after: 6.2\r\nx-should-retry: true", Some("7"), Some("true")),
+        ("retry-after: 120", Some("120"), None),
+        ("retry-after: 99999999999999", None, None),
+    ] {
+        let answer = format!(
+            "HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\ncontent-length: {}\r\n{lines}\r\n\r\n{ENVELOPE}",
+            ENVELOPE.len()
+        );
+        let only = Scripted::start(answer, Ending::Fin).await;
+        let gateway = Running::start(&format!("backends:\n{}", only.backend("only")));
+        let told = gateway.ask(&message("tell me", false)).await;
+        assert!(told.status == 503 && told.text().contains("slow down"), "{told:?}");
+        assert_eq!((told.header("retry-after"), told.header("x-should-retry")), (seconds, again), "{lines}");
+        assert_eq!(told.header("retry-after-ms"), None);
+    }
+}
+
+/// An answer with interim answers before it, which comes in parts cut here.
+async fn after_interim(interim: &str, cuts: &[usize]) -> (Running, Scripted) {
+    let answer = format!(
+        "{interim}HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{WHOLE}",
+        WHOLE.len()
+    );
+    let parts: Vec<Vec<u8>> = {
+        let ends = cuts.iter().copied().chain([answer.len()]);
+        let begins = [0].into_iter().chain(cuts.iter().copied());
+        begins.zip(ends).map(|(begin, end)| answer.as_bytes()[begin..end].to_vec()).collect()
+    };
+    let only = Scripted::in_parts(parts, Ending::Keep).await;
+    (Running::start(&format!("backends:\n{}", only.backend("only"))), only)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn interim_answers_that_nobody_asked_for_are_passed_over() {
+    let hints = "HTTP/1.1 103 Early Hints\r\nlink: </style.css>; rel=preload\r\n\r\n";
+    let three = format!("HTTP/1.1 100 Continue\r\n\r\n{hints}HTTP/1.1 102 Processing\r\n\r\n");
+    for (interim, cuts) in [
+        ("HTTP/1.1 100 Continue\r\n\r\n", &[][..]),
+        (hints, &[]),
+        (hints, &[hints.len()]),
+        (hints, &[20, hints.len() - 3]),
+        (hints, &[hints.len() - 1]),
+        (&three, &[]),
+        (&three, &[25, 25 + hints.len()]),
+    ] {
+        let (gateway, only) = after_interim(interim, cuts).await;
+        for _ in 0..2 {
+            let told = gateway.ask(&message("tell me", false)).await;
+            assert_eq!((told.status, told.text().as_str()), (200, WHOLE), "{interim} {cuts:?}");
+            assert_eq!(told.header("x-headgate-attempts"), Some("1"));
+            assert!(told.header("link").is_none());
+        }
+        assert_eq!(only.served(), 2);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_upstream_that_would_speak_another_protocol_has_failed() {
+    let switch = "HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: upgrade\r\n\r\n";
+    let (gateway, _only) = after_interim(switch, &[]).await;
+    gateway.ask(&message("tell me", false)).await.assert_error(502, "api_error");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_upstream_that_leaves_behind_an_interim_answer_has_failed() {
+    let only = Scripted::start("HTTP/1.1 103 Early Hints\r\n\r\n", Ending::Fin).await;
+    let gateway = Running::start(&format!("backends:\n{}", only.backend("only")));
+    gateway.ask(&message("tell me", false)).await.assert_error(502, "api_error");
+    assert_eq!(only.served(), 1, "it was no idle connection that had been closed");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

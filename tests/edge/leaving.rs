@@ -28,6 +28,19 @@ async fn assert_closed_by_client(stand: &Stand, model: &str) {
     assert_eq!(stand.gateway.gateway.buffered.load(std::sync::atomic::Ordering::Relaxed), 0);
 }
 
+/// The caller's only request for `model` is under way: soon after it leaves nothing is, and nothing was tried again.
+async fn assert_leaving_closes_upstream(stand: &Stand, caller: Connection, model: &str) {
+    drop(caller);
+    let left = Instant::now();
+    let stats = stand
+        .upstream
+        .until("upstream is closed", |stats| stats.in_flight == 0 && stats.connections_open == 0)
+        .await;
+    assert!(left.elapsed() < SOON, "{model}: {:?}", left.elapsed());
+    assert_eq!((stats.aborted.len(), stats.requests), (1, 1), "{model}");
+    assert_closed_by_client(stand, model).await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn while_waiting_for_a_key() {
     let stand = Stand::new("relay: { max_wait_ms: 30000 }\npark: { retry_after_buffer_ms: 0 }");
@@ -60,15 +73,7 @@ async fn before_the_head_before_the_first_event_and_before_content() {
         caller.send(ask(model, stream).as_bytes()).await;
         stand.upstream.until("it stalls", |stats| stats.in_flight == 1).await;
         until("it is under way", async || stand.gateway.metric("key_in_flight", "").await == 1.0).await;
-        drop(caller);
-        let left = Instant::now();
-        let stats = stand
-            .upstream
-            .until("upstream is closed", |stats| stats.in_flight == 0 && stats.connections_open == 0)
-            .await;
-        assert!(left.elapsed() < SOON, "{model}: {:?}", left.elapsed());
-        assert_eq!((stats.aborted.len(), stats.requests), (1, 1), "{model}");
-        assert_closed_by_client(&stand, model).await;
+        assert_leaving_closes_upstream(&stand, caller, model).await;
     }
 }
 
@@ -84,15 +89,7 @@ async fn in_the_middle_of_a_stream_and_in_its_quiet() {
         caller.send(post("/v1/messages", "", &prompt(model, text, true)).as_bytes()).await;
         let mut answer = caller.head().await.unwrap();
         caller.body(&mut answer, |answer| answer.count("content_block_delta") >= 2).await;
-        drop(caller);
-        let left = Instant::now();
-        let stats = stand
-            .upstream
-            .until("upstream is closed", |stats| stats.in_flight == 0 && stats.connections_open == 0)
-            .await;
-        assert!(left.elapsed() < SOON, "{model}: {:?}", left.elapsed());
-        assert_eq!((stats.aborted.len(), stats.requests), (1, 1), "{model}");
-        assert_closed_by_client(&stand, model).await;
+        assert_leaving_closes_upstream(&stand, caller, model).await;
         assert_eq!(log::records(model)[0]["status"], 200);
     }
 }

@@ -26,10 +26,15 @@ pub struct Scripted {
 
 impl Scripted {
     pub async fn start(answer: impl Into<Vec<u8>>, ending: Ending) -> Self {
+        Self::in_parts(vec![answer.into()], ending).await
+    }
+
+    /// One whose answer comes in these parts, each in a packet of its own.
+    pub async fn in_parts(answer: Vec<Vec<u8>>, ending: Ending) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let served = Arc::new(AtomicUsize::new(0));
-        let (answer, counter) = (Arc::new(answer.into()), served.clone());
+        let (answer, counter) = (Arc::new(answer), served.clone());
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 tokio::spawn(serve(stream, answer.clone(), ending, counter.clone()));
@@ -52,11 +57,17 @@ impl Scripted {
     }
 }
 
-async fn serve(mut stream: TcpStream, answer: Arc<Vec<u8>>, ending: Ending, served: Arc<AtomicUsize>) {
+async fn serve(mut stream: TcpStream, answer: Arc<Vec<Vec<u8>>>, ending: Ending, served: Arc<AtomicUsize>) {
     while read_request(&mut stream).await {
         served.fetch_add(1, Ordering::Relaxed);
-        if stream.write_all(&answer).await.is_err() {
-            return;
+        for (number, part) in answer.iter().enumerate() {
+            if number > 0 {
+                // Long enough for the part before to be read alone.
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+            if stream.write_all(part).await.is_err() {
+                return;
+            }
         }
         match ending {
             Ending::Keep => {}

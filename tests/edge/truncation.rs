@@ -81,7 +81,6 @@ async fn before_content_every_break_of_a_stream_is_hidden() {
         FaultKind::GarbageHead,
         FaultKind::WrongContentType,
         FaultKind::Unframed,
-        FaultKind::EarlyHints,
         FaultKind::ServerError,
         FaultKind::Unavailable,
         FaultKind::Overloaded,
@@ -113,7 +112,6 @@ async fn every_break_of_a_whole_answer_is_hidden() {
         FaultKind::WrongContentType,
         FaultKind::IncompleteJson,
         FaultKind::Unframed,
-        FaultKind::EarlyHints,
         FaultKind::ServerError,
         FaultKind::Html,
     ]

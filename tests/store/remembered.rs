@@ -12,7 +12,7 @@ use headgate::config::{Environment, load};
 use headgate::gateway::Gateway;
 use headgate::pool::health::Hold;
 use headgate::pool::park::{Notice, Park};
-use headgate::pool::table::Seat;
+use headgate::pool::seat::Seat;
 use headgate::remember::{Memory, Reminder};
 use headgate::store::{AuditPage, Change, Kind, NewAudit, Resource, Store, StoredSwitch, SwitchState, Write};
 use headgate_providers::{Dimension, FaultKind, Source};
@@ -119,7 +119,7 @@ async fn a_park_that_ended_meanwhile_is_not_put_back() {
     let before = process(settings("two"), noon());
     park(&before, &seat(&before, "k1").health.park, Duration::from_secs(90));
     saved(&before, &store).await;
-    let (after, _memory) = restarted(settings("two"), &store, noon() + Duration::from_secs(90)).await;
+    let (after, _memory) = restarted(settings("two"), &store, noon() + Duration::from_secs(100)).await;
     assert_eq!(left(&after, &seat(&after, "k1").health.park), None);
 }
 

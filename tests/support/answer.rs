@@ -221,3 +221,22 @@ pub fn recorded(text: &str) -> String {
 pub fn split(text: &str) -> (String, Vec<String>, String) {
     (opening(), text.split_inclusive(' ').map(delta).collect(), closing())
 }
+
+/// Streams that go wrong up to their first content, each with its name.
+pub fn wrong_beginnings() -> Vec<(&'static str, String)> {
+    let (opening, words, closing) = split("lost words");
+    let stop = sse("message_stop", r#"{"type":"message_stop"}"#);
+    let first_delta = |data: &str| opening.clone() + &sse("content_block_delta", data) + &words[0] + &closing;
+    vec![
+        ("only the end", stop.clone()),
+        ("an end behind the opening", opening.clone() + &stop),
+        ("no message_start", words.concat() + &closing),
+        (
+            "a message_start without its message",
+            sse("message_start", r#"{"type":"message_start"}"#) + &words[0],
+        ),
+        ("a first delta that is no JSON", first_delta(r#"{"type":"content_block_delta","#)),
+        ("a first delta that is a word", first_delta("hello")),
+        ("binary rubbish for a delta", first_delta("\u{0}\u{1}\u{fffd}")),
+    ]
+}

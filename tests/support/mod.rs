@@ -7,7 +7,7 @@ mod log;
 mod wire;
 mod world;
 
-pub use answer::{Answer, delta, envelope, error_event, ping, recorded, split, sse, whole};
+pub use answer::{Answer, delta, envelope, error_event, ping, recorded, split, sse, whole, wrong_beginnings};
 pub use log::{Line, Log};
 pub use wire::{Sent, Wire};
 pub use world::{Answered, Ask, Told, World, backend, backends, key_groups, settings};

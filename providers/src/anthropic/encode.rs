@@ -2,11 +2,11 @@
 
 use bytes::Bytes;
 
+use crate::Encode;
 use crate::fault::{Fault, FaultKind};
 use crate::pass::forwards;
 use crate::request::{MessagesRequest, Operation};
 use crate::wire::{Headers, Method, WireRequest};
-use crate::{Credential, Encode};
 
 /// Builds the request. The body is the received one, shared; only a mapped model name is spliced in.
 pub(super) fn encode(encode: &Encode<'_>) -> Result<WireRequest, Fault> {
@@ -29,28 +29,16 @@ pub(super) fn encode(encode: &Encode<'_>) -> Result<WireRequest, Fault> {
 
 /// Forwarded lines as received, then ours; configured ones replace any of the same name.
 fn headers(encode: &Encode<'_>, method: Method) -> Headers {
-    let extra = encode.extra_headers;
-    let replaced = |name: &str| extra.iter().any(|(other, _)| other == name);
     let passes = |name: &str| {
         let of_a_body = name == "content-type";
-        forwards(name) && !replaced(name) && (method == Method::Post || !of_a_body)
+        forwards(name) && !encode.replaces(name) && (method == Method::Post || !of_a_body)
     };
-    let mut headers = encode.request.headers.kept(extra.len() + 2, passes);
-    if !replaced("accept-encoding") {
+    let mut headers = encode.request.headers.kept(encode.extra_headers.len() + 2, passes);
+    if !encode.replaces("accept-encoding") {
         headers.push("accept-encoding", Bytes::from_static(b"identity"));
     }
-    let credential = match encode.credential {
-        Credential::ApiKey(secret) => Some(("x-api-key", secret.expose().to_owned())),
-        Credential::Bearer(secret) => Some(("authorization", format!("Bearer {}", secret.expose()))),
-        // AWS keys sign in the dialects that know them (`bedrock`).
-        Credential::Aws(_) | Credential::None => None,
-    };
-    if let Some((name, value)) = credential.filter(|(name, _)| !replaced(name)) {
-        headers.push(name, value);
-    }
-    for (name, value) in extra {
-        headers.push(name.clone(), value.expose().to_owned());
-    }
+    encode.present(&mut headers);
+    encode.add_configured(&mut headers);
     headers
 }
 

@@ -9,10 +9,10 @@ use bytes::Bytes;
 
 use super::edit;
 use super::tables::Tables;
+use crate::Encode;
 use crate::fault::{Fault, FaultKind};
 use crate::request::Operation;
 use crate::wire::{Headers, Method, WireRequest};
-use crate::{Credential, Encode};
 
 /// The request, not yet signed.
 pub(super) fn encode(encode: &Encode<'_>, tables: &Tables) -> Result<WireRequest, Fault> {
@@ -48,28 +48,20 @@ fn headers(encode: &Encode<'_>) -> Headers {
     let streams = request.outline.stream && request.operation == Operation::Messages;
     let accept = if streams { "application/vnd.amazon.eventstream" } else { "application/json" };
     let mut headers = Headers::with_capacity(encode.extra_headers.len() + 8);
-    let replaced = |name: &str| encode.extra_headers.iter().any(|(other, _)| other == name);
     for (name, value) in
         [("content-type", "application/json"), ("accept", accept), ("accept-encoding", "identity")]
     {
-        if !replaced(name) {
+        if !encode.replaces(name) {
             headers.push(name, Bytes::from_static(value.as_bytes()));
         }
     }
-    for (name, value) in request.headers.iter().filter(|(name, _)| *name == "user-agent" && !replaced(name)) {
+    for (name, value) in
+        request.headers.iter().filter(|(name, _)| *name == "user-agent" && !encode.replaces(name))
+    {
         headers.push(name.to_owned(), value.clone());
     }
-    let credential = match encode.credential {
-        Credential::ApiKey(secret) => Some(("x-api-key", secret.expose().to_owned())),
-        Credential::Bearer(secret) => Some(("authorization", format!("Bearer {}", secret.expose()))),
-        Credential::Aws(_) | Credential::None => None,
-    };
-    if let Some((name, value)) = credential.filter(|(name, _)| !replaced(name)) {
-        headers.push(name, value);
-    }
-    for (name, value) in encode.extra_headers {
-        headers.push(name.clone(), value.expose().to_owned());
-    }
+    encode.present(&mut headers);
+    encode.add_configured(&mut headers);
     headers
 }
 

@@ -86,34 +86,31 @@ fn body(request: &MessagesRequest, model: &str, version: &str) -> Result<Vec<Byt
 
 /// Forwarded lines as received, then ours; configured ones replace any of the same name. The version stands in the body.
 fn headers(vertex: &Vertex, encode: &Encode<'_>) -> Headers {
-    let extra = encode.extra_headers;
-    let replaced = |name: &str| extra.iter().any(|(other, _)| other == name);
     let forwarded = &encode.request.headers;
-    let mut headers = Headers::with_capacity(forwarded.len() + extra.len() + 2);
+    let mut headers = Headers::with_capacity(forwarded.len() + encode.extra_headers.len() + 2);
     for (name, value) in forwarded.iter() {
-        if forwards(name) && !replaced(name) && !matches!(name, "anthropic-version" | "anthropic-beta") {
+        if forwards(name) && !encode.replaces(name) && !matches!(name, "anthropic-version" | "anthropic-beta")
+        {
             headers.push(name.to_owned(), value.clone());
         }
     }
     let lines = forwarded.iter().filter(|(name, _)| *name == "anthropic-beta");
     let asked = lines.filter_map(|(_, value)| std::str::from_utf8(value).ok());
     let betas = vertex.tables.betas(asked.flat_map(|line| line.split(',')).map(str::trim));
-    if let Some(betas) = betas.filter(|_| !replaced("anthropic-beta")) {
+    if let Some(betas) = betas.filter(|_| !encode.replaces("anthropic-beta")) {
         headers.push("anthropic-beta", betas);
     }
-    if !replaced("accept-encoding") {
+    if !encode.replaces("accept-encoding") {
         headers.push("accept-encoding", Bytes::from_static(b"identity"));
     }
     match encode.credential {
-        Credential::Bearer(token) if !replaced("authorization") => {
+        Credential::Bearer(token) if !encode.replaces("authorization") => {
             headers.push("authorization", format!("Bearer {}", token.expose()));
         }
         // Google knows neither the Messages API's keys nor those of AWS.
         Credential::Bearer(_) | Credential::ApiKey(_) | Credential::Aws(_) | Credential::None => {}
     }
-    for (name, value) in extra {
-        headers.push(name.clone(), value.expose().to_owned());
-    }
+    encode.add_configured(&mut headers);
     headers
 }
 

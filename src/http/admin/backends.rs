@@ -14,6 +14,7 @@ use crate::events::{BreakerMoved, What};
 use crate::gateway::Gateway;
 use crate::pool::Upstream;
 use crate::pool::breaker::{Breaker, Force};
+use crate::pool::seat::KeyState;
 use crate::registry::View;
 
 /// All backends, by name.
@@ -105,7 +106,7 @@ fn live_backend(view: &View, upstream: &Arc<Upstream>, now: Now) -> Value {
         "provider": settings.provider.name(),
         "served": upstream.provider.is_some(),
         "keys": upstream.keys.len(),
-        "keys_ready": upstream.keys.iter().filter(|seat| seat.state(now.moment).0 == "ready").count(),
+        "keys_ready": upstream.keys.iter().filter(|seat| seat.state(now.moment).0 == KeyState::Ready).count(),
         "in_flight": upstream.keys.iter().map(|seat| u64::from(seat.health.in_flight.load(Relaxed))).sum::<u64>(),
         "breakers": breakers,
     });

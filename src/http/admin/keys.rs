@@ -18,7 +18,7 @@ use crate::gateway::Gateway;
 use crate::pool::Upstream;
 use crate::pool::health::{Health, Hold};
 use crate::pool::park::Notice;
-use crate::pool::table::Seat;
+use crate::pool::seat::Seat;
 use crate::registry::View;
 
 /// A leap year, the longest park.
@@ -166,7 +166,7 @@ fn live_key(gateway: &Gateway, view: &View, upstream: &Arc<Upstream>, seat: &Arc
         "draining": draining,
         "in_flight": in_flight,
         "retiring_in_flight": gateway.pool.retiring(&seat.id),
-        "state": state,
+        "state": state.name(),
         "remaining_ms": millis(remaining),
         "parks": parks_of_key(seat, now),
         "secret": shown::presented(gateway, id),

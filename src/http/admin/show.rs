@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 use crate::clock::{Clock, Moment};
 use crate::pool::health::Group;
 use crate::pool::park::Park;
-use crate::pool::table::Seat;
+use crate::pool::seat::Seat;
 
 /// The clock of one answer: both times read once, so that all its dates agree.
 #[derive(Clone, Copy)]

@@ -1,8 +1,8 @@
 //! Choosing: the least used healthy key of the first tier that has one.
 //!
 //! Pure: a plan, what the call has tried, and the time go in; a candidate or a shortage comes out. The order of preference
-//! is: a key no fault of this call speaks against (another group, another backend first), then the tier, then
-//! the smallest `(in_flight + 1) / weight`, then the least recently used.
+//! is: a key no fault of this call speaks against (another group, another backend first) and no trouble of its own, then the
+//! tier, then the smallest `(in_flight + 1) / weight`, then the least recently used.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -90,7 +90,7 @@ pub fn choose(plan: &Plan, avoid: &Avoid, now: Moment, spill_until: Moment) -> R
     for (tier, candidates) in plan.tiers.iter().enumerate() {
         for (index, candidate) in candidates.iter().enumerate() {
             // The rank is cheap and one load decides most: only who would lead is looked at closely.
-            let rank = Rank::of(candidate, avoid, tier);
+            let rank = Rank::of(candidate, avoid, tier, now);
             if best.as_ref().is_none_or(|(found, _)| rank.beats(found)) && is_eligible(candidate, avoid, now)
             {
                 best = Some((rank, Place { tier, index }));
@@ -246,12 +246,13 @@ struct Rank {
 }
 
 impl Rank {
-    fn of(candidate: &Candidate, avoid: &Avoid, tier: usize) -> Self {
+    fn of(candidate: &Candidate, avoid: &Avoid, tier: usize, now: Moment) -> Self {
+        let trouble = candidate.trouble.is_asked_last(now);
         let spoken_against = if avoid.groups.is_empty() && avoid.upstreams.is_empty() {
-            0
+            u8::from(trouble)
         } else {
             let group = avoid.groups.iter().any(|group| Arc::ptr_eq(group, &candidate.seat.group));
-            u8::from(avoid.speaks_against_upstream(candidate)) * 2 + u8::from(group)
+            u8::from(avoid.speaks_against_upstream(candidate)) * 2 + u8::from(group || trouble)
         };
         let health = &candidate.health;
         Self {

@@ -13,6 +13,7 @@ pub mod lease;
 pub mod park;
 pub mod table;
 mod told;
+pub mod trouble;
 pub mod waiting;
 
 use std::sync::{Arc, Mutex, PoisonError};

@@ -35,6 +35,7 @@ use headgate::reload::Source;
 use headgate::serve::ServeError;
 use headgate::simulator::{RunningSimulator, Simulator, SimulatorConfig};
 use headgate::{demo, serve, telemetry};
+use tokio::signal::unix::{SignalKind, signal};
 
 /// `EX_CONFIG` of sysexits.
 const BAD_CONFIGURATION: u8 = 78;
@@ -167,21 +168,32 @@ fn run_simulate(simulate: &Simulate) -> ExitCode {
     };
     let listen = simulate.listen;
     in_system(async move {
+        // As a container's first process it would not hear of it otherwise.
+        let mut terminate = signal(SignalKind::terminate())?;
         let running = Simulator::start(config, listen).await?;
         say(&format!("simulating the Messages API, Amazon Bedrock and Vertex AI on {}\n", running.url()));
-        tokio::signal::ctrl_c().await
+        tokio::select! {
+            interrupted = tokio::signal::ctrl_c() => interrupted,
+            _ = terminate.recv() => Ok(()),
+        }
     })
 }
 
 fn run_demo(demo: Demo) -> ExitCode {
     let length = std::time::Duration::from_secs(demo.seconds);
-    match demo::run(&demo::Options { length, plain: demo.plain, log: demo.log }) {
+    let plain = demo.plain || cannot_be_drawn_on(&Environment::of_process());
+    match demo::run(&demo::Options { length, plain, log: demo.log }) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         // Whoever reads may have gone (`| head`); that is no failure of ours.
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
         Err(error) => fail(&error),
     }
+}
+
+/// Whether the terminal says that it takes lines only, as an editor's shell does.
+fn cannot_be_drawn_on(environment: &Environment) -> bool {
+    environment.get("TERM") == Some("dumb")
 }
 
 fn run_serve(arguments: &Serve) -> ExitCode {
@@ -211,11 +223,11 @@ fn run_serve(arguments: &Serve) -> ExitCode {
     };
     gateway.reloads.set_source(source);
     let simulated = simulator.is_some();
-    let served = headgate::http::block_on(serve::serve(gateway, move |data, _| {
+    let served = serve::serve(gateway, move |data, _| {
         if simulated {
             say(&try_this(data));
         }
-    }));
+    });
     drop(simulator);
     match served {
         Ok(()) => ExitCode::SUCCESS,
@@ -290,4 +302,15 @@ fn fail(error: &dyn std::error::Error) -> ExitCode {
 fn refuse_configuration(error: &dyn std::error::Error) -> ExitCode {
     complain(&format!("headgate: the configuration cannot be used:\n{error}\n"));
     ExitCode::from(BAD_CONFIGURATION)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_terminal_that_takes_lines_only_gets_lines() {
+        let of = |name| cannot_be_drawn_on(&Environment::from_iter([("TERM", name)]));
+        assert!(of("dumb") && !of("xterm-256color") && !cannot_be_drawn_on(&Environment::default()));
+    }
 }

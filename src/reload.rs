@@ -5,6 +5,7 @@
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::Notify;
 
@@ -15,6 +16,11 @@ use crate::events::{Reloaded, What};
 use crate::gateway::Gateway;
 use crate::registry;
 use crate::watch::{Contents, contents};
+
+/// How long reading the files may take, until the reload is rejected and the next may have its turn.
+const READING: Duration = Duration::from_secs(30);
+/// What is wrong with files that are sound but for what is missing from them.
+const CUT_OFF: &str = "no keys are left and nothing says that this is meant; write `backends: []` if it is";
 
 /// Where the configuration is read again.
 #[derive(Clone)]
@@ -172,16 +178,24 @@ pub async fn reload(gateway: &Gateway, trigger: Trigger) -> Option<Reload> {
     let reloads = &gateway.reloads;
     let source = reloads.source.get()?.clone();
     let _turn = reloads.turn.lock().await;
-    // Reading a file may hang (a dead network mount), and this thread has signals to hear.
     let view = gateway.registry.view(gateway);
-    let read = tokio::task::spawn_blocking(move || match emptied(&source.files) {
-        Some(problem) => Err(problem.into()),
-        None => {
-            let base = config::read(&source.files, &source.environment)?;
-            registry::recompose(&view, base, &source.environment)
+    let kept_keys = has_keys(&gateway.settings());
+    let read = aside(move || {
+        if let Some(problem) = not_to_be_read(&source.files) {
+            return Err(problem.into());
         }
-    })
-    .await;
+        let base = config::read(&source.files, &source.environment)?;
+        let is_plain = base.is_plain_about_keys();
+        let (settings, view) = registry::recompose(&view, base, &source.environment)?;
+        if kept_keys && !has_keys(&settings) && !is_plain {
+            return Err(Problem::new("backends", CUT_OFF).into());
+        }
+        Ok((settings, view))
+    });
+    let read: Result<Result<_, ConfigError>, String> = match tokio::time::timeout(READING, read).await {
+        Ok(read) => read,
+        Err(_) => Err(format!("no end of reading within {} s", READING.as_secs())),
+    };
     let judged = match read {
         Ok(Ok((settings, view))) => match judge(reloads.started(), &settings) {
             None => {
@@ -254,11 +268,33 @@ fn conclude(gateway: &Gateway, trigger: Trigger, judged: Result<Settings, Vec<St
     reload
 }
 
-/// A file that somebody is about to write again; taken at its word it would switch everything off.
-fn emptied(files: &[PathBuf]) -> Option<Problem> {
-    let empty = |file: &&PathBuf| std::fs::read(file).is_ok_and(|bytes| bytes.trim_ascii().is_empty());
-    let file = files.iter().find(empty)?;
-    Some(Problem::new(file.display().to_string(), "is empty, expected a configuration"))
+/// Does `work` on a thread of its own: reading a file may hang (a dead network mount), while this thread has signals to hear
+/// and the process must end without it, as it would not with one of the runtime's own.
+async fn aside<R: Send + 'static>(work: impl FnOnce() -> R + Send + 'static) -> Result<R, String> {
+    let (done, result) = tokio::sync::oneshot::channel();
+    std::thread::Builder::new()
+        .name("headgate-reload".to_owned())
+        .spawn(move || done.send(work()))
+        .map_err(|error| error.to_string())?;
+    result.await.map_err(|_| "reading it failed".to_owned())
+}
+
+fn has_keys(settings: &Settings) -> bool {
+    settings.backends.iter().any(|backend| !backend.keys.is_empty())
+}
+
+/// What is no file gives its text once, or none at all; an empty file is one that somebody is about to write again: taken at its
+/// word it would switch everything off.
+fn not_to_be_read(files: &[PathBuf]) -> Option<Problem> {
+    let text = |file: &PathBuf| {
+        let kind = std::fs::metadata(file).ok()?.file_type();
+        if !kind.is_file() && !kind.is_dir() {
+            return Some("is not a file that can be read again, restart for another configuration");
+        }
+        let is_empty = std::fs::read(file).is_ok_and(|bytes| bytes.trim_ascii().is_empty());
+        is_empty.then_some("is empty, expected a configuration")
+    };
+    files.iter().find_map(|file| Some(Problem::new(file.display().to_string(), text(file)?)))
 }
 
 /// What is sound for a new process but not for this one, whose listeners stay where they are.

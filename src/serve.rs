@@ -1,5 +1,6 @@
 //! The life of a serving process: bind, serve, reload when asked, drain on a signal, exit.
 
+use std::cell::OnceCell;
 use std::io;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
@@ -35,7 +36,7 @@ pub enum ServeError {
     Exposed,
 }
 
-/// Serves until a signal ends it. `ready` is called with the two addresses once both listeners are bound.
+/// Serves until a signal ends it, on this thread. `ready` is called with the two addresses once both listeners are bound.
 ///
 /// SIGTERM drains: `/readyz` fails at once, requests are served for the drain delay, then the listener closes and live
 /// streams finish within the drain timeout; who has not finished 1 s before its end is told so. SIGINT does the same without
@@ -44,9 +45,19 @@ pub enum ServeError {
 ///
 /// # Errors
 /// As [`ServeError`] says.
-pub async fn serve(
+pub fn serve(
     gateway: Arc<Gateway>,
     ready: impl FnOnce(std::net::SocketAddr, std::net::SocketAddr),
+) -> Result<(), ServeError> {
+    // Here, for the end of the runtime waits for its threads, and one of those may be what hangs.
+    let watchdog = OnceCell::new();
+    http::block_on(serve_until_told(gateway, ready, &watchdog))
+}
+
+async fn serve_until_told(
+    gateway: Arc<Gateway>,
+    ready: impl FnOnce(std::net::SocketAddr, std::net::SocketAddr),
+    watchdog: &OnceCell<Watchdog>,
 ) -> Result<(), ServeError> {
     let mut end =
         Signals { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? };
@@ -74,7 +85,8 @@ pub async fn serve(
     };
     let timeout = gateway.reloads.started().server.drain_timeout;
     // Before anything that could hang, and a log can.
-    let _watchdog = Watchdog::start(delay + timeout + EXIT_MARGIN, give_up)?;
+    let started = Watchdog::start(delay + timeout + EXIT_MARGIN, give_up)?;
+    watchdog.get_or_init(|| started);
     gateway.begin_drain();
     tracing::info!(delay_s = delay.as_secs(), timeout_s = timeout.as_secs(), "draining");
     let drained = async {

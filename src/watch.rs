@@ -25,10 +25,12 @@ const MOST_DEBOUNCES: u32 = 10;
 /// What each file holds, as a digest; `None` when it cannot be read.
 pub type Contents = BTreeMap<PathBuf, Option<[u8; 32]>>;
 
-/// Reads what `files` hold.
+/// Reads what `files` hold. What is no file, such as a pipe, is left alone: it may be read once only, or hang.
 #[must_use]
 pub fn contents<'a>(files: impl IntoIterator<Item = &'a PathBuf>) -> Contents {
-    let digest = |file: &PathBuf| std::fs::read(file).ok().map(|bytes| Sha256::digest(bytes).into());
+    let digest = |file: &PathBuf| {
+        file.is_file().then(|| std::fs::read(file).ok()).flatten().map(|bytes| Sha256::digest(bytes).into())
+    };
     files.into_iter().map(|file| (file.clone(), digest(file))).collect()
 }
 

@@ -100,7 +100,8 @@ pub fn parse(text: &str) -> Result<Map<String, Value>, String> {
 fn read(file: &Path) -> Result<Map<String, Value>, Problem> {
     let problem = |text: String| Problem::new(file.display().to_string(), text);
     let text = std::fs::read_to_string(file).map_err(|error| problem(format!("cannot be read: {error}")))?;
-    let mut map = parse(&text).map_err(problem)?;
+    // The parser would take a mark of the byte order for a part of the first option's name.
+    let mut map = parse(text.strip_prefix('\u{feff}').unwrap_or(&text)).map_err(problem)?;
     let absolute =
         std::path::absolute(file).map_err(|error| problem(format!("has no absolute path: {error}")))?;
     let directory = absolute.parent().unwrap_or(Path::new("/"));

@@ -40,6 +40,17 @@ pub struct Base {
     warnings: Vec<String>,
 }
 
+impl Base {
+    /// Whether a layer says of the backends and of the keys of each that this is all: `backends: []` is meant, a file that
+    /// ends before its keys is not.
+    #[must_use]
+    pub fn is_plain_about_keys(&self) -> bool {
+        let all_say = |backends: &Vec<Json>| backends.iter().all(|backend| backend.get("keys").is_some());
+        self.merged.mentioned.contains("backends")
+            && self.merged.tree.get("backends").and_then(Json::as_array).is_some_and(all_say)
+    }
+}
+
 /// A valid configuration, and what of the overlay is not in it.
 pub struct Composed {
     /// The settings.

@@ -91,8 +91,8 @@ pub fn bind(gateway: &Arc<Gateway>) -> io::Result<Servers> {
     tls::install();
     let settings = gateway.settings();
     let server = &settings.server;
-    let data_listener = listen(server.listen)?;
-    let admin_listener = listen(server.admin_listen)?;
+    let data_listener = listen("server.listen", server.listen)?;
+    let admin_listener = listen("server.admin_listen", server.admin_listen)?;
     let data_address = data_listener.local_addr()?;
     let admin_address = admin_listener.local_addr()?;
     let stall = settings.deadlines.write_stall;
@@ -186,7 +186,13 @@ fn only(path: &'static str, method: &'static str, route: actix_web::Route) -> ac
     ))
 }
 
-fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+fn listen(option: &str, address: SocketAddr) -> io::Result<TcpListener> {
+    bound(address).map_err(|error| {
+        io::Error::new(error.kind(), format!("{option}: {address} cannot be bound: {error}"))
+    })
+}
+
+fn bound(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = socket2::Socket::new(
         socket2::Domain::for_address(address),
         socket2::Type::STREAM,

@@ -2,8 +2,8 @@
 //!
 //! One per backend and upstream model, one for a backend's connections. Closed -> open on consecutive failures or on a
 //! failure rate in a sliding window -> half-open after the open period: one probe -> closed on its success, open for twice as
-//! long on its failure. Failures count only when several keys gave them (or all keys there are): one key's private trouble
-//! opens nothing. Every lease remembers the generation it was taken in; outcomes of an earlier one are ignored, so late
+//! long on its failure. Failures count only when several keys gave them (or all keys there are), be it in a row or within the
+//! window: one key's private trouble opens nothing. Every lease remembers the generation it was taken in; outcomes of an earlier one are ignored, so late
 //! failures neither extend an open period nor spoil a probe.
 //!
 //! Reads are atomic loads, as in [`super::park`]; the time and the jitter are arguments.
@@ -56,14 +56,18 @@ struct Slice {
     number: u64,
     good: u32,
     bad: u32,
+    witnesses: Witnesses,
 }
+
+/// Keys whose failures are in a count, at most two: more are not told apart.
+type Witnesses = [Option<u64>; 2];
 
 #[derive(Debug, Default)]
 struct Book {
     consecutive: u32,
     slices: VecDeque<Slice>,
-    /// Keys whose failures are in the count, at most two: more are not told apart.
-    witnesses: [Option<u64>; 2],
+    /// Who gave the failures in a row.
+    witnesses: Witnesses,
     /// Open periods in a row without a success.
     step: u32,
     overload: bool,
@@ -116,8 +120,8 @@ impl Breaker {
         match self.phase.load(Relaxed) {
             CLOSED => {
                 book.consecutive = 0;
-                book.witnesses = [None; 2];
-                count(&mut book.slices, now, settings.window, true);
+                book.witnesses = Witnesses::default();
+                count(&mut book.slices, now, settings.window, None);
                 false
             }
             PROBING | OPEN => {
@@ -139,11 +143,12 @@ impl Breaker {
                 book.consecutive = book.consecutive.saturating_add(1);
                 book.overload = witness.overload;
                 note_witness(&mut book.witnesses, witness.key);
-                count(&mut book.slices, now, settings.window, false);
-                let several = witness.backend_itself || known(&book.witnesses) >= witness.keys.min(2);
-                if several
-                    && (book.consecutive >= settings.consecutive_failures || too_many(&book.slices, settings))
-                {
+                count(&mut book.slices, now, settings.window, Some(witness.key));
+                let several =
+                    |witnesses: &Witnesses| witness.backend_itself || known(witnesses) >= witness.keys.min(2);
+                let in_a_row = book.consecutive >= settings.consecutive_failures && several(&book.witnesses);
+                // Each failure of a backend that flaps is answered well by the next key: nobody fails in a row there.
+                if in_a_row || too_many(&book.slices, settings) && several(&all_witnesses(&book.slices)) {
                     self.open(&mut book, now, settings, jitter);
                     return true;
                 }
@@ -218,8 +223,8 @@ impl Breaker {
     }
 }
 
-/// Adds a sample and forgets slices that have left the window.
-fn count(slices: &mut VecDeque<Slice>, now: Moment, window: Duration, good: bool) {
+/// Adds a sample, a failure with the key that met it, and forgets slices that have left the window.
+fn count(slices: &mut VecDeque<Slice>, now: Moment, window: Duration, failed: Option<u64>) {
     let number = now.as_micros() / SLICE_MICROS;
     let width = u64::try_from(window.as_micros()).unwrap_or(u64::MAX) / SLICE_MICROS;
     while slices.front().is_some_and(|slice| slice.number + width < number) {
@@ -229,9 +234,16 @@ fn count(slices: &mut VecDeque<Slice>, now: Moment, window: Duration, good: bool
         slices.push_back(Slice { number, ..Slice::default() });
     }
     if let Some(slice) = slices.back_mut() {
-        let counter = if good { &mut slice.good } else { &mut slice.bad };
+        let counter = if failed.is_none() { &mut slice.good } else { &mut slice.bad };
         *counter = counter.saturating_add(1);
+        failed.into_iter().for_each(|key| note_witness(&mut slice.witnesses, key));
     }
+}
+
+fn all_witnesses(slices: &VecDeque<Slice>) -> Witnesses {
+    let mut all = Witnesses::default();
+    slices.iter().flat_map(|slice| slice.witnesses).flatten().for_each(|key| note_witness(&mut all, key));
+    all
 }
 
 fn too_many(slices: &VecDeque<Slice>, settings: &checked::Breaker) -> bool {
@@ -239,7 +251,7 @@ fn too_many(slices: &VecDeque<Slice>, settings: &checked::Breaker) -> bool {
     good + bad >= settings.min_samples && f64::from(bad) >= settings.failure_rate * f64::from(good + bad)
 }
 
-fn note_witness(witnesses: &mut [Option<u64>; 2], key: u64) {
+fn note_witness(witnesses: &mut Witnesses, key: u64) {
     if witnesses.contains(&Some(key)) {
         return;
     }
@@ -248,7 +260,7 @@ fn note_witness(witnesses: &mut [Option<u64>; 2], key: u64) {
     }
 }
 
-fn known(witnesses: &[Option<u64>; 2]) -> usize {
+fn known(witnesses: &Witnesses) -> usize {
     witnesses.iter().flatten().count()
 }
 

@@ -1,8 +1,8 @@
 //! Choosing: the least used healthy key of the first tier that has one.
 //!
 //! Pure: a plan, what the call has tried, and the time go in; a candidate or a shortage comes out. The order of preference
-//! is: a key no fault of this call speaks against (another group, another backend first), then the tier, then
-//! the smallest `(in_flight + 1) / weight`, then the least recently used.
+//! is: a key no fault of this call speaks against (another group, another backend first) and no trouble of its own, then the
+//! tier, then the smallest `(in_flight + 1) / weight`, then the least recently used.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -90,9 +90,13 @@ pub fn choose(plan: &Plan, avoid: &Avoid, now: Moment, spill_until: Moment) -> R
     for (tier, candidates) in plan.tiers.iter().enumerate() {
         for (index, candidate) in candidates.iter().enumerate() {
             // The rank is cheap and one load decides most: only who would lead is looked at closely.
+            let leads = |rank: &Rank| best.as_ref().is_none_or(|(found, _)| rank.beats(found));
             let rank = Rank::of(candidate, avoid, tier);
-            if best.as_ref().is_none_or(|(found, _)| rank.beats(found)) && is_eligible(candidate, avoid, now)
-            {
+            if !leads(&rank) {
+                continue;
+            }
+            let rank = rank.with(candidate.trouble.is_asked_last(now));
+            if leads(&rank) && is_eligible(candidate, avoid, now) {
                 best = Some((rank, Place { tier, index }));
             }
         }
@@ -246,6 +250,7 @@ struct Rank {
 }
 
 impl Rank {
+    /// The rank of a candidate without trouble of its own.
     fn of(candidate: &Candidate, avoid: &Avoid, tier: usize) -> Self {
         let spoken_against = if avoid.groups.is_empty() && avoid.upstreams.is_empty() {
             0
@@ -260,6 +265,11 @@ impl Rank {
             load: f64::from(health.in_flight.load(Relaxed) + 1) / candidate.weight,
             last_used: health.last_used.load(Relaxed),
         }
+    }
+
+    /// With the key's own trouble, which weighs as much as what speaks against its group.
+    fn with(self, trouble: bool) -> Self {
+        Self { spoken_against: self.spoken_against | u8::from(trouble), ..self }
     }
 
     fn beats(&self, other: &Self) -> bool {

@@ -11,6 +11,7 @@ use dashmap::DashMap;
 
 use super::breaker::Breaker;
 use super::park::Park;
+use super::trouble::Trouble;
 use crate::clock::Moment;
 
 /// Most model classes, and most missing models, remembered of one group.
@@ -37,6 +38,8 @@ pub struct Health {
     hold: Mutex<Option<Hold>>,
     /// The key with one model class (403 for a model).
     classes: Named<Park>,
+    /// The key with one upstream model.
+    troubles: Named<Trouble>,
 }
 
 /// An operator's park, as told.
@@ -66,6 +69,12 @@ impl Health {
     #[must_use]
     pub fn class(&self, name: &str) -> Arc<Park> {
         bounded(&self.classes, name)
+    }
+
+    /// The key's own trouble with one upstream model.
+    #[must_use]
+    pub fn trouble(&self, model: &str) -> Arc<Trouble> {
+        bounded(&self.troubles, model)
     }
 
     /// Every class parked or remembered, by name.

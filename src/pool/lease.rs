@@ -46,6 +46,7 @@ impl Lease {
         let candidate = &plan.tiers[place.tier][place.index];
         candidate.seat.health.in_flight.fetch_add(1, Relaxed);
         candidate.seat.health.last_used.store(uses, Relaxed);
+        candidate.trouble.taken(now, &shared.breaker());
         let mut windows = [0; PARKS];
         let mut probes = [false; PARKS];
         for (index, park) in parks(candidate).enumerate() {
@@ -73,6 +74,7 @@ impl Lease {
     pub fn absolve(&mut self, now: Moment) {
         let mut opened = false;
         let settings = &self.shared.breaker();
+        self.candidate().trouble.succeeded();
         for (index, generation) in self.generations.into_iter().enumerate() {
             let candidate = self.candidate();
             if candidate.breakers[index].succeeded(now, generation, settings) {
@@ -150,6 +152,15 @@ impl Lease {
             overload: fault.blame() == Blame::Capacity,
         };
         let (settings, jitter) = (self.shared.breaker(), self.shared.chance.fraction());
+        if fault.blame() == Blame::BackendModel && candidate.trouble.failed(now, &settings, jitter) {
+            tracing::warn!(
+                backend = %candidate.upstream.settings.name,
+                key = %candidate.seat.id.name,
+                model = &*candidate.upstream_model,
+                cause = fault.kind.name(),
+                "a key fails again and again: others are asked before it"
+            );
+        }
         let opened = candidate.breakers[index].failed(now, witness, &settings, jitter);
         if opened {
             tracing::warn!(

@@ -14,6 +14,7 @@ pub mod park;
 pub mod seat;
 pub mod table;
 mod told;
+pub mod trouble;
 pub mod waiting;
 
 use std::sync::{Arc, Mutex, PoisonError};

@@ -20,6 +20,7 @@ use super::class::model_class;
 use super::health::{BackendState, Health, KeyId, States};
 use super::park::Park;
 use super::seat::Seat;
+use super::trouble::Trouble;
 use crate::config::checked::{
     Backend, BedrockSurface, Credential, Key, ModelPattern, ProviderSettings, Route, Settings, Target,
 };
@@ -62,6 +63,8 @@ pub struct Candidate {
     pub breakers: [Arc<Breaker>; 2],
     /// The park of the model where upstream said it is missing.
     pub missing: Arc<Park>,
+    /// The key's own trouble with the model.
+    pub trouble: Arc<Trouble>,
     /// Upstream's name for the model.
     pub upstream_model: Arc<str>,
     /// The model class within the group.
@@ -222,6 +225,7 @@ impl Table {
                 ],
                 breakers: [up.state.model(&upstream_model), up.state.connections.clone()],
                 missing: seat.group.missing(&upstream_model),
+                trouble: seat.health.trouble(&upstream_model),
                 upstream_model: upstream_model.clone(),
                 class,
                 limits: held_to,

@@ -47,6 +47,26 @@ async fn a_dead_backend_is_left_alone_within_five_calls_and_no_caller_knows() {
     }
 }
 
+/// A key that fails at once is the least busy one: without this it would draw every call.
+#[tokio::test(start_paused = true)]
+async fn a_key_that_alone_fails_is_asked_last_and_once_a_period_until_it_is_back() {
+    let world = World::new(&backends(&PAIR[..1]));
+    world.wire.always("a1", Answer::error(500, "api_error", "boom"));
+    let calls = async |seconds: f64, of: &str| {
+        tokio::time::advance(Duration::from_secs_f64(seconds)).await;
+        for call in 1..=40 {
+            assert_eq!(world.ask(&Ask::whole()).await.status, 200, "{of}, call {call}");
+        }
+        world.wire.count("a1")
+    };
+    assert_eq!(calls(0.0, "the first period").await, 5);
+    assert_eq!(calls(11.1, "one call finds out").await, 6);
+    assert_eq!(calls(11.1, "twice as long").await, 6);
+    world.wire.always("a1", Answer::ok());
+    assert!(calls(11.1, "it is back").await > 20);
+    world.assert_idle();
+}
+
 #[tokio::test(start_paused = true)]
 async fn one_probe_at_a_time_finds_out_whether_it_is_back() {
     let world = routed();

@@ -7,10 +7,12 @@
     reason = "a test that cannot go on has failed"
 )]
 
+mod files;
 mod process;
 mod reload;
 mod wire;
 
+use std::io::BufRead as _;
 use std::time::Duration;
 
 use futures_util::future::join_all;
@@ -176,4 +178,17 @@ async fn the_process_ends_within_its_grace_though_its_workers_hang() {
     let ended = std::cell::RefCell::new(&mut child);
     until("it ends", || async { ended.borrow_mut().try_wait().unwrap().is_some() }).await;
     assert_eq!(child.wait().unwrap().code(), Some(1));
+}
+
+#[test]
+fn the_simulator_ends_well_when_it_is_told_to() {
+    let mut child = std::process::Command::new(env!("CARGO_BIN_EXE_headgate"));
+    child.args(["simulate", "--listen", "127.0.0.1:0"]).stdout(std::process::Stdio::piped());
+    let mut child = child.spawn().unwrap();
+    let mut line = String::new();
+    std::io::BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    assert!(line.starts_with("simulating"), "{line}");
+    let id = child.id().to_string();
+    assert!(std::process::Command::new("kill").args(["-TERM", &id]).status().unwrap().success());
+    assert_eq!(child.wait().unwrap().code(), Some(0));
 }

@@ -155,3 +155,32 @@ fn an_operator_may_force_it() {
     breaker.force(Force::Auto);
     assert!((0..5).any(|_| fail(&breaker, at(0.0), witness(1, 1))));
 }
+
+/// Every other sample fails, as when each failure is repeated at once with success; the sample that opened it.
+fn flapping(key_of: impl Fn(u64) -> u64) -> Option<u64> {
+    let breaker = Breaker::default();
+    (0..40).find(|&sample| {
+        let now = at(0.1 * f64::from(u32::try_from(sample).unwrap()));
+        if sample % 2 == 1 {
+            return succeed(&breaker, now);
+        }
+        fail(&breaker, now, witness(key_of(sample / 2), 3))
+    })
+}
+
+#[test]
+fn every_other_failure_opens_it_when_several_keys_gave_them_and_not_when_one_did() {
+    assert_eq!(flapping(|failure| failure % 3), Some(20));
+    assert_eq!(flapping(|_| 1), None);
+}
+
+#[test]
+fn a_key_that_failed_before_the_window_is_no_witness() {
+    let breaker = Breaker::default();
+    fail(&breaker, at(0.0), witness(2, 3));
+    let opened = (0..40).any(|sample| {
+        let now = at(100.0 + 0.1 * f64::from(sample));
+        if sample % 2 == 0 { succeed(&breaker, now) } else { fail(&breaker, now, witness(1, 3)) }
+    });
+    assert!(!opened);
+}

@@ -77,6 +77,12 @@ impl Health {
         bounded(&self.troubles, model)
     }
 
+    /// Every upstream model the key was used with, and its trouble with it.
+    #[must_use]
+    pub fn troubles(&self) -> Vec<(String, Arc<Trouble>)> {
+        listed(&self.troubles)
+    }
+
     /// Every class parked or remembered, by name.
     #[must_use]
     pub fn classes(&self) -> Vec<(String, Arc<Park>)> {

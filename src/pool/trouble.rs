@@ -5,6 +5,7 @@
 //! longest period), and after each period one call finds out.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
 
 use crate::clock::Moment;
 use crate::config::checked;
@@ -26,6 +27,18 @@ impl Trouble {
     #[must_use]
     pub fn is_asked_last(&self, now: Moment) -> bool {
         now.as_micros() < self.until.load(Relaxed)
+    }
+
+    /// How long others are still asked before it; `None` where it stands among them.
+    #[must_use]
+    pub fn left(&self, now: Moment) -> Option<Duration> {
+        self.is_asked_last(now).then(|| Moment::from_micros(self.until.load(Relaxed)).since(now))
+    }
+
+    /// Forgets it all, as an operator may want.
+    pub fn clear(&self) {
+        self.succeeded();
+        self.trying.store(false, Relaxed);
     }
 
     /// A call takes the key: after a period it is the one that finds out, so that the next waits as long. Called under the
@@ -64,8 +77,6 @@ impl Trouble {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
     use crate::config::{Environment, load};
 
@@ -90,5 +101,16 @@ mod tests {
         trouble.succeeded();
         assert!(!trouble.is_asked_last(at(32.0)));
         assert!(!failed(at(33.0)), "the count begins anew");
+    }
+
+    #[test]
+    fn what_is_left_of_a_period_is_told_until_it_is_cleared() {
+        let settings = load(&[], &Environment::default()).unwrap().breaker;
+        let trouble = Trouble::default();
+        assert_eq!(trouble.left(at(1.0)), None);
+        assert!((0..5).any(|_| trouble.failed(at(1.0), &settings, 0.0)));
+        assert_eq!(trouble.left(at(3.0)), Some(Duration::from_secs(8)));
+        trouble.clear();
+        assert_eq!(trouble.left(at(3.0)), None);
     }
 }

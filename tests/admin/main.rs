@@ -166,6 +166,22 @@ async fn lists_are_paged_and_groups_show_and_lose_their_parks() {
 }
 
 #[tokio::test]
+async fn a_key_that_fails_again_and_again_is_shown_as_asked_last_until_it_is_unparked() {
+    let plane = Plane::start(&["org-a-1"], &tokens()).await;
+    assert_eq!(plane.key("org-a-1").await["asked_last"], json!([]));
+    for _ in 0..5 {
+        let failed = ask(plane.data, "[[sim:fault=server_error]]", false).await.end().await;
+        assert_eq!(failed.status(), 500);
+    }
+    let shown = plane.key("org-a-1").await;
+    assert_eq!((shown["state"].as_str(), &shown["parks"]), (Some("ready"), &json!([])), "no park: {shown}");
+    assert_eq!(shown["asked_last"][0]["model"], "claude-sonnet-5", "{shown}");
+    assert!(shown["asked_last"][0]["remaining_ms"].as_u64().is_some_and(|left| left > 0), "{shown}");
+    let cleared = plane.admin("POST", "/keys/org-a-1/unpark", "").await.json();
+    assert_eq!(cleared["asked_last"], json!([]));
+}
+
+#[tokio::test]
 async fn a_breaker_can_be_forced() {
     let plane = Plane::start(&["org-a-1"], &format!("{}relay: {{ max_wait_ms: 0 }}", tokens())).await;
     assert_eq!(plane.ask().await, 200);

@@ -41,7 +41,7 @@ pub async fn operate(asked: Asked<'_>, action: &'static str, act: Now, show: Now
 fn short(mut shown: Value) -> Value {
     if let Some(table) = shown.as_object_mut() {
         table.retain(|name, _| {
-            matches!(name.as_str(), "enabled" | "draining" | "state" | "parks" | "breakers")
+            matches!(name.as_str(), "enabled" | "draining" | "state" | "parks" | "asked_last" | "breakers")
         });
     }
     shown

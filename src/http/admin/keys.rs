@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::Asked;
 use super::problem::Problem;
-use super::show::{Now, add, millis, parks_of_key};
+use super::show::{Now, add, asked_last, millis, parks_of_key};
 use super::shown;
 use crate::config::Kind;
 use crate::events::{Parked, Place, Switched, Unparked, What};
@@ -80,7 +80,7 @@ pub fn park(mut asked: Asked<'_>) -> Result<Value, Problem> {
     })
 }
 
-/// Lifts the parks of the key itself; those of its group stay, and the answer shows them.
+/// Lifts the parks of the key itself and lets it be asked as others are; parks of its group stay, and the answer shows them.
 pub fn unpark(asked: Asked<'_>) -> Result<Value, Problem> {
     let by = asked.operator.name.clone();
     change(asked, |gateway, upstream, seat| {
@@ -89,6 +89,7 @@ pub fn unpark(asked: Asked<'_>) -> Result<Value, Problem> {
         seat.health.set_hold(None);
         seat.health.park.clear();
         seat.health.classes().iter().for_each(|(_, park)| park.clear());
+        seat.health.troubles().iter().for_each(|(_, trouble)| trouble.clear());
         Ok(())
     })
 }
@@ -169,6 +170,7 @@ fn live_key(gateway: &Gateway, view: &View, upstream: &Arc<Upstream>, seat: &Arc
         "state": state.name(),
         "remaining_ms": millis(remaining),
         "parks": parks_of_key(seat, now),
+        "asked_last": asked_last(seat, now),
         "secret": shown::presented(gateway, id),
     });
     add(&mut shown, shown::origin(view, Kind::Key, id));
@@ -189,6 +191,7 @@ fn left_out(gateway: &Gateway, view: &View, id: &str) -> Value {
         "state": if shut { "undecryptable" } else { "left_out" },
         "remaining_ms": 0,
         "parks": [],
+        "asked_last": [],
     });
     let weight = shown["weight"].as_f64().unwrap_or(1.0);
     shown["weight"] = json!(weight);

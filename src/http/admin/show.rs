@@ -73,6 +73,17 @@ pub fn parks_of_key(seat: &Seat, now: Now) -> Vec<Value> {
     shown
 }
 
+/// The upstream models with which a key alone fails, so that others are asked before it.
+pub fn asked_last(seat: &Seat, now: Now) -> Vec<Value> {
+    let mut troubles = seat.health.troubles();
+    troubles.sort_by(|a, b| a.0.cmp(&b.0));
+    let shown = troubles.iter().filter_map(|(model, trouble)| {
+        let left = trouble.left(now.moment)?;
+        Some(json!({ "model": model, "remaining_ms": millis(left) }))
+    });
+    shown.collect()
+}
+
 /// A group's parks.
 pub fn parks_of_group(group: &Group, now: Now) -> Vec<Value> {
     let mut shown: Vec<Value> = park("group", None, &group.park, now).into_iter().collect();

@@ -43,6 +43,14 @@ pub struct ParkShown {
     detail: Option<String>,
 }
 
+/// A model with which a key alone fails again and again: other keys are asked before it.
+#[derive(Deserialize, Serialize, ToSchema)]
+pub struct AskedLast {
+    /// Upstream's name of it.
+    model: String,
+    remaining_ms: u64,
+}
+
 /// Where a resource comes from.
 #[derive(Deserialize, Serialize, ToSchema)]
 pub struct Origin {
@@ -73,6 +81,7 @@ pub struct Key {
     state: String,
     remaining_ms: u64,
     parks: Vec<ParkShown>,
+    asked_last: Vec<AskedLast>,
     secret: Option<SecretShown>,
 }
 

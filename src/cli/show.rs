@@ -109,10 +109,13 @@ pub fn remaining(item: &Value, name: &str) -> String {
         .map_or_else(|| "-".to_owned(), span::short)
 }
 
-/// The parks of a key or group in a few words.
+/// The parks of a key or group in a few words, and for which models others are asked before a key.
 pub fn parks(item: &Value) -> String {
-    let parks = item.get("parks").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
-    let said = parks.iter().map(|park| {
+    let listed = |name| item.get(name).and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+    let last = listed("asked_last").iter().map(|model| {
+        format!("asked last for {} ({})", field(model, "model"), remaining(model, "remaining_ms"))
+    });
+    let said = listed("parks").iter().map(|park| {
         let class = park.get("class").and_then(Value::as_str).map(|class| format!(" {}", printable(class)));
         format!(
             "{}{} ({})",
@@ -121,7 +124,7 @@ pub fn parks(item: &Value) -> String {
             remaining(park, "remaining_ms")
         )
     });
-    let said: Vec<String> = said.collect();
+    let said: Vec<String> = said.chain(last).collect();
     if said.is_empty() { "-".to_owned() } else { said.join(", ") }
 }
 
@@ -172,6 +175,8 @@ mod tests {
     fn parks_are_told_in_a_few_words() {
         let key = json!({ "parks": [{ "reason": "rate_limit", "class": "sonnet", "remaining_ms": 5000 }, { "reason": "operator", "class": null, "remaining_ms": 0 }] });
         assert_eq!(parks(&key), "rate_limit sonnet (5s), operator (-)");
+        let failing = json!({ "parks": [], "asked_last": [{ "model": "sonnet", "remaining_ms": 8000 }] });
+        assert_eq!(parks(&failing), "asked last for sonnet (8s)");
         assert_eq!(parks(&json!({})), "-");
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! It says what awc would hide: an end before the framing's own end is an error, not a clean end; a reused connection that
 //! fails before its first byte of an answer was stale; after a refused write the answer that may already be there is still
-//! read; what of an answer is only interim never reaches awc ([`Chunks`]). Sources: behaviour of awc 3.11 as measured, RFC 9112 section 9.
+//! read; what of an answer is only interim never reaches awc ([`Chunks`]). Sources: behaviour of awc 3.11 as measured,
+//! RFC 9112 section 9.
 
 use std::fmt;
 use std::io;

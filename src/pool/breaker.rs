@@ -3,8 +3,8 @@
 //! One per backend and upstream model, one for a backend's connections. Closed -> open on consecutive failures or on a
 //! failure rate in a sliding window -> half-open after the open period: one probe -> closed on its success, open for twice as
 //! long on its failure. Failures count only when several keys gave them (or all keys there are), be it in a row or within the
-//! window: one key's private trouble opens nothing. Every lease remembers the generation it was taken in; outcomes of an earlier one are ignored, so late
-//! failures neither extend an open period nor spoil a probe.
+//! window: one key's private trouble opens nothing. Every lease remembers the generation it was taken in; outcomes of an
+//! earlier one are ignored, so late failures neither extend an open period nor spoil a probe.
 //!
 //! Reads are atomic loads, as in [`super::park`]; the time and the jitter are arguments.
 

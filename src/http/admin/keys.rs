@@ -80,7 +80,8 @@ pub fn park(mut asked: Asked<'_>) -> Result<Value, Problem> {
     })
 }
 
-/// Lifts the parks of the key itself and lets it be asked as others are; parks of its group stay, and the answer shows them.
+/// Lifts the parks of the key itself and lets it be asked as others are; parks of its group stay, and the answer shows
+/// them.
 pub fn unpark(asked: Asked<'_>) -> Result<Value, Problem> {
     let by = asked.operator.name.clone();
     change(asked, |gateway, upstream, seat| {

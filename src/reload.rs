@@ -180,7 +180,7 @@ pub async fn reload(gateway: &Gateway, trigger: Trigger) -> Option<Reload> {
     let _turn = reloads.turn.lock().await;
     let view = gateway.registry.view(gateway);
     let kept_keys = has_keys(&gateway.settings());
-    let read = aside(move || {
+    let read = on_its_own_thread(move || {
         if let Some(problem) = not_to_be_read(&source.files) {
             return Err(problem.into());
         }
@@ -270,7 +270,9 @@ fn conclude(gateway: &Gateway, trigger: Trigger, judged: Result<Settings, Vec<St
 
 /// Does `work` on a thread of its own: reading a file may hang (a dead network mount), while this thread has signals to hear
 /// and the process must end without it, as it would not with one of the runtime's own.
-async fn aside<R: Send + 'static>(work: impl FnOnce() -> R + Send + 'static) -> Result<R, String> {
+async fn on_its_own_thread<R: Send + 'static>(
+    work: impl FnOnce() -> R + Send + 'static,
+) -> Result<R, String> {
     let (done, result) = tokio::sync::oneshot::channel();
     std::thread::Builder::new()
         .name("headgate-reload".to_owned())

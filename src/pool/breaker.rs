@@ -199,11 +199,10 @@ impl Breaker {
     }
 
     fn open(&self, book: &mut Book, now: Moment, settings: &checked::Breaker, jitter: f64) {
-        let grown =
-            settings.open.saturating_mul(2_u32.saturating_pow(book.step.min(31))).min(settings.open_max);
+        let period = period(settings, book.step, jitter);
         book.step = book.step.saturating_add(1);
         self.generation.fetch_add(1, Relaxed);
-        self.until.store((now + grown.mul_f64(1.0 + jitter / 10.0)).as_micros(), Relaxed);
+        self.until.store((now + period).as_micros(), Relaxed);
         self.phase.store(OPEN, Relaxed);
     }
 
@@ -221,6 +220,13 @@ impl Breaker {
     fn book(&self) -> MutexGuard<'_, Book> {
         self.book.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// How long the open period lasts after `step` others without a success: twice as long each time, up to the longest, and by up
+/// to a tenth longer, for `jitter` from 0 to 1.
+pub(super) fn period(settings: &checked::Breaker, step: u32, jitter: f64) -> Duration {
+    let grown = settings.open.saturating_mul(2_u32.saturating_pow(step.min(31))).min(settings.open_max);
+    grown.mul_f64(1.0 + jitter / 10.0)
 }
 
 /// Adds a sample, a failure with the key that met it, and forgets slices that have left the window.

@@ -7,6 +7,7 @@
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
+use super::breaker::period;
 use crate::clock::Moment;
 use crate::config::checked;
 
@@ -69,8 +70,7 @@ impl Trouble {
             return false;
         }
         let step = self.step.fetch_add(1, Relaxed);
-        let grown = settings.open.saturating_mul(2_u32.saturating_pow(step.min(31))).min(settings.open_max);
-        self.until.store((now + grown.mul_f64(1.0 + jitter / 10.0)).as_micros(), Relaxed);
+        self.until.store((now + period(settings, step, jitter)).as_micros(), Relaxed);
         step == 0
     }
 }
